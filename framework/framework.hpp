@@ -1,0 +1,23 @@
+// The framework in one header.
+#pragma once
+
+#include "framework/checkpoint.hpp"
+#include "framework/gradcheck.hpp"
+#include "framework/nn/layers.hpp"
+#include "framework/nn/module.hpp"
+#include "framework/ops/arithmetic.hpp"
+#include "framework/ops/convolution.hpp"
+#include "framework/ops/dropout.hpp"
+#include "framework/ops/elementwise.hpp"
+#include "framework/ops/embedding.hpp"
+#include "framework/ops/matmul.hpp"
+#include "framework/ops/normalize.hpp"
+#include "framework/ops/pointwise.hpp"
+#include "framework/ops/reduce.hpp"
+#include "framework/ops/shaping.hpp"
+#include "framework/ops/softmax.hpp"
+#include "framework/optim/optimizer.hpp"
+#include "framework/optim/schedule.hpp"
+#include "framework/random.hpp"
+#include "framework/tape.hpp"
+#include "framework/tensor.hpp"

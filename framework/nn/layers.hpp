@@ -1,0 +1,82 @@
+// The usual layers, written only with what a user also has. Parameters are float32 unless a dtype
+// is given; their starting values come from the Rng handed to the constructor.
+#pragma once
+
+#include "framework/nn/module.hpp"
+#include "framework/random.hpp"
+
+namespace vla {
+
+/// Normal with mean 0: the starting value of the weights of a language model.
+Var normal_parameter(const Shape& shape, double deviation, Rng& rng, DType dtype = DType::float32);
+/// Uniform in +-sqrt(1 / fan_in): the usual start of a linear layer by itself.
+Var uniform_parameter(const Shape& shape, Index fan_in, Rng& rng, DType dtype = DType::float32);
+Var constant_parameter(const Shape& shape, double value, DType dtype = DType::float32);
+
+struct LinearOptions {
+  bool bias = true;
+  double deviation = 0;  ///< > 0: weights normal with this deviation and bias 0; 0: uniform start
+  DType dtype = DType::float32;
+};
+
+/// y = x W^T + b; x (..., in) -> (..., out).
+struct Linear {
+  Var weight;  // (out, in)
+  Var bias;    // (out), or not defined
+  Linear(Index in, Index out, Rng& rng, LinearOptions options = {});
+  Var operator()(const Var& x) const;
+  void visit(PartVisitor& parts);
+};
+
+/// Rows of a table: tokens of shape S -> (S, width). Starts normal.
+struct Embedding {
+  Var weight;  // (count, width)
+  Embedding(Index count, Index width, Rng& rng, double deviation = 0.02,
+            DType dtype = DType::float32);
+  Var operator()(const Tensor& tokens) const;
+  void visit(PartVisitor& parts);
+};
+
+struct LayerNorm {
+  Var weight, bias;  // (width), start at 1 and 0
+  double epsilon;
+  explicit LayerNorm(Index width, double epsilon = 1e-5, DType dtype = DType::float32);
+  Var operator()(const Var& x) const;
+  void visit(PartVisitor& parts);
+};
+
+struct RmsNorm {
+  Var weight;  // (width), starts at 1
+  double epsilon;
+  explicit RmsNorm(Index width, double epsilon = 1e-5, DType dtype = DType::float32);
+  Var operator()(const Var& x) const;
+  void visit(PartVisitor& parts);
+};
+
+/// Dropout with a stream of its own, active while `train` is true.
+struct Dropout {
+  double rate;
+  bool train = true;
+  Rng rng;
+  Dropout(double rate, Rng rng) : rate(rate), rng(rng) {}
+  Var operator()(const Var& x);
+  void visit(PartVisitor&) {}
+};
+
+/// Causal depthwise convolution of a few taps, without bias; x (B, T, width) -> same.
+struct ShortConvolution {
+  Var weight;  // (width, taps), uniform start with fan-in `taps`
+  ShortConvolution(Index width, Index taps, Rng& rng, DType dtype = DType::float32);
+  Var operator()(const Var& x) const;
+  void visit(PartVisitor& parts);
+};
+
+/// down(gelu(up(x))).
+struct Mlp {
+  Linear up, down;
+  Mlp(Index width, Index hidden, Rng& rng, LinearOptions options = {});
+  Var operator()(const Var& x) const;
+  void visit(PartVisitor& parts);
+};
+
+}  // namespace vla

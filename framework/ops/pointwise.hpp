@@ -1,0 +1,40 @@
+// Functions of one variable, element by element, on tensors of any shape.
+#pragma once
+
+#include "framework/tape.hpp"
+
+namespace vla {
+
+Var neg(const Var& x, CallSite site = CallSite::here());
+/// |x|, with slope 0 at 0.
+Var abs(const Var& x, CallSite site = CallSite::here());
+Var exp(const Var& x, CallSite site = CallSite::here());
+/// Natural logarithm.
+Var log(const Var& x, CallSite site = CallSite::here());
+/// Square root; its slope at 0 is infinite.
+Var sqrt(const Var& x, CallSite site = CallSite::here());
+Var square(const Var& x, CallSite site = CallSite::here());
+/// x to a constant power.
+Var pow(const Var& x, double exponent, CallSite site = CallSite::here());
+Var tanh(const Var& x, CallSite site = CallSite::here());
+/// 1 / (1 + exp(-x)).
+Var sigmoid(const Var& x, CallSite site = CallSite::here());
+/// x sigmoid(x).
+Var silu(const Var& x, CallSite site = CallSite::here());
+/// max(x, 0), with slope 0 at 0.
+Var relu(const Var& x, CallSite site = CallSite::here());
+/// x times the normal distribution function of x, by the error function.
+Var gelu(const Var& x, CallSite site = CallSite::here());
+/// The approximation of gelu by tanh: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
+Var gelu_tanh(const Var& x, CallSite site = CallSite::here());
+/// x for x > 0, exp(x) - 1 otherwise.
+Var elu(const Var& x, CallSite site = CallSite::here());
+/// elu(x) + 1, the positive feature map of linear attention: x + 1 for x > 0, exp(x) otherwise.
+Var elu_plus_one(const Var& x, CallSite site = CallSite::here());
+/// log(1 + exp(x)).
+Var softplus(const Var& x, CallSite site = CallSite::here());
+/// x limited to [low, high], with slope 1 inside and at the limits, 0 outside. Throws Error unless
+/// low <= high.
+Var clamp(const Var& x, double low, double high, CallSite site = CallSite::here());
+
+}  // namespace vla

@@ -1,0 +1,110 @@
+// Optimisers. They change parameters in place and never the gradients they are given. A parameter
+// without a gradient took no part in the loss and is skipped: not moved, not decayed.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "framework/nn/module.hpp"
+
+namespace vla {
+
+/// Euclidean norm over all gradients of the parameters together, in float64; parameters without a
+/// gradient are passed over.
+double global_norm(const std::vector<Parameter>& parameters, const Gradients& gradients);
+
+/// The factor that brings a gradient of norm `norm` to at most `limit`: min(1, limit/(norm+1e-6)).
+double clip_factor(double norm, double limit);
+
+/// What optimisers share: the parameters, the step count, clipping, and named state for checkpoints.
+class Optimizer {
+ public:
+  struct StepOptions {
+    double rate_share = 1;  ///< from a Schedule: multiplies the base rate
+    double clip = 0;        ///< > 0: gradients are scaled to at most this global norm
+  };
+
+  virtual ~Optimizer() = default;
+  /// Moves every parameter that has a gradient. Returns the global norm before clipping (0 when
+  /// clip is off). Throws Error, with nothing moved, if clipping is on and the norm is not finite.
+  double step(const Gradients& gradients, StepOptions options);
+  double step(const Gradients& gradients) { return step(gradients, StepOptions{}); }
+
+  const std::vector<Parameter>& parameters() const { return parameters_; }
+  std::int64_t steps() const { return steps_; }
+  void set_steps(std::int64_t steps) { steps_ = steps; }
+  /// The optimiser's tensors by name, e.g. "first_moment.blocks.0.mlp.up.weight": handles, so a
+  /// loader writes into them.
+  virtual std::vector<std::pair<std::string, Tensor>> state() const = 0;
+
+ protected:
+  explicit Optimizer(std::vector<Parameter> parameters) : parameters_(std::move(parameters)) {}
+  /// Moves parameter `index` by `gradient` times `gradient_factor`; steps() counts this step.
+  virtual void update(std::size_t index, const Tensor& gradient, double gradient_factor,
+                      double rate_share) = 0;
+
+ private:
+  std::vector<Parameter> parameters_;
+  std::int64_t steps_ = 0;
+};
+
+struct SgdOptions {
+  double rate = 1e-2;
+  double momentum = 0;
+  double weight_decay = 0;  ///< added to the gradient, as in plain L2 regularisation
+};
+
+/// v <- momentum v + g; p <- p - rate v.
+class Sgd : public Optimizer {
+ public:
+  explicit Sgd(std::vector<Parameter> parameters, SgdOptions options = {});
+  std::vector<std::pair<std::string, Tensor>> state() const override;
+
+ protected:
+  void update(std::size_t index, const Tensor& gradient, double gradient_factor,
+              double rate_share) override;
+
+ private:
+  SgdOptions options_;
+  std::vector<Tensor> velocity_;
+};
+
+struct AdamOptions {
+  double rate = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0;
+  bool decoupled = false;  ///< true: AdamW, decay applied to the parameter and not to the gradient
+};
+
+/// Adam (Kingma and Ba 2015) with bias correction from step 1; with `decoupled` AdamW (Loshchilov
+/// and Hutter 2019): p <- p (1 - rate decay), then the Adam step.
+class Adam : public Optimizer {
+ public:
+  explicit Adam(std::vector<Parameter> parameters, AdamOptions options = {});
+  std::vector<std::pair<std::string, Tensor>> state() const override;
+
+ protected:
+  void update(std::size_t index, const Tensor& gradient, double gradient_factor,
+              double rate_share) override;
+
+ private:
+  AdamOptions options_;
+  std::vector<Tensor> first_moment_, second_moment_;
+};
+
+/// Adam with decoupled weight decay.
+class AdamW : public Adam {
+ public:
+  explicit AdamW(std::vector<Parameter> parameters, AdamOptions options = {})
+      : Adam(std::move(parameters), with_decoupled(options)) {}
+
+ private:
+  static AdamOptions with_decoupled(AdamOptions options) {
+    options.decoupled = true;
+    return options;
+  }
+};
+
+}  // namespace vla

@@ -1,0 +1,24 @@
+// What a block needs from its attention: something that mixes a sequence over time.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "framework/nn/module.hpp"
+#include "framework/random.hpp"
+
+namespace vla {
+
+/// A causal map of sequences: x (B, T, width) -> (B, T, width). Softmax attention, linear attention,
+/// DeltaNet and VLA are mixers; a user's own becomes one by deriving from this.
+class Mixer {
+ public:
+  virtual ~Mixer() = default;
+  virtual Var operator()(const Var& x) = 0;
+  virtual void visit(PartVisitor& parts) = 0;
+};
+
+/// Makes the mixer of one block.
+using MixerFactory = std::function<std::unique_ptr<Mixer>(Rng& rng)>;
+
+}  // namespace vla
