@@ -30,7 +30,8 @@ template <class... Parts>
 /// Throws Error with the parts as its message unless `condition` holds.
 template <class... Parts>
 void check(bool condition, const Parts&... parts) {
-  if (!condition) [[unlikely]] fail(parts...);
+  if (!condition) [[unlikely]]
+    fail(parts...);
 }
 
 }  // namespace vla

@@ -10,11 +10,11 @@
 namespace vla {
 
 struct GradcheckOptions {
-  double epsilon = 1e-6;    ///< step of the central difference
-  double absolute = 1e-5;   ///< allowed |analytic - numeric| beyond the relative part
-  double relative = 1e-3;   ///< allowed share of |numeric|
-  int directions = 2;       ///< random directions over all elements of an input
-  int elements = 8;         ///< single elements per input, drawn at random; all if there are fewer
+  double epsilon = 1e-6;   ///< step of the central difference
+  double absolute = 1e-5;  ///< allowed |analytic - numeric| beyond the relative part
+  double relative = 1e-3;  ///< allowed share of |numeric|
+  int directions = 2;      ///< random directions over all elements of an input
+  int elements = 8;        ///< single elements per input, drawn at random; all if there are fewer
   std::uint64_t seed = 1;
 };
 

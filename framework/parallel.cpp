@@ -27,8 +27,8 @@ void set_thread_count(int count) {
 void parallel_for(std::int64_t count, std::int64_t grain,
                   const std::function<void(std::int64_t, std::int64_t)>& work) {
   if (count <= 0) return;
-  const std::int64_t pieces =
-      std::min<std::int64_t>(thread_count(), (count + grain - 1) / std::max<std::int64_t>(grain, 1));
+  const std::int64_t pieces = std::min<std::int64_t>(
+      thread_count(), (count + grain - 1) / std::max<std::int64_t>(grain, 1));
   if (pieces <= 1 || omp_in_parallel()) return work(0, count);
 
   std::exception_ptr error;

@@ -18,10 +18,9 @@ VLA_HOST_DEVICE inline std::array<std::uint32_t, 4> philox(std::array<std::uint3
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t a = std::uint64_t{0xD2511F53} * counter[0];
     const std::uint64_t b = std::uint64_t{0xCD9E8D57} * counter[2];
-    counter = {static_cast<std::uint32_t>(b >> 32) ^ counter[1] ^ key[0],
-               static_cast<std::uint32_t>(b),
-               static_cast<std::uint32_t>(a >> 32) ^ counter[3] ^ key[1],
-               static_cast<std::uint32_t>(a)};
+    counter = {
+        static_cast<std::uint32_t>(b >> 32) ^ counter[1] ^ key[0], static_cast<std::uint32_t>(b),
+        static_cast<std::uint32_t>(a >> 32) ^ counter[3] ^ key[1], static_cast<std::uint32_t>(a)};
     key[0] += 0x9E3779B9;
     key[1] += 0xBB67AE85;
   }
@@ -40,11 +39,11 @@ struct RandomState {
 VLA_HOST_DEVICE inline std::uint32_t random_word(const RandomState& state, std::uint64_t ahead) {
   const std::uint64_t position = state.position + ahead;
   const std::uint64_t block = position / 4;
-  return philox({static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32),
-                 static_cast<std::uint32_t>(state.stream),
-                 static_cast<std::uint32_t>(state.stream >> 32)},
-                {static_cast<std::uint32_t>(state.seed),
-                 static_cast<std::uint32_t>(state.seed >> 32)})[position % 4];
+  return philox(
+      {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32),
+       static_cast<std::uint32_t>(state.stream), static_cast<std::uint32_t>(state.stream >> 32)},
+      {static_cast<std::uint32_t>(state.seed),
+       static_cast<std::uint32_t>(state.seed >> 32)})[position % 4];
 }
 
 /// A word as a number in [0, 1): its upper 24 bits, exact in float32.

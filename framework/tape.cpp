@@ -107,7 +107,11 @@ int Tape::slot_of(const Var& variable) {
   if (variable.state_->tape == serial_) return variable.state_->slot;
   auto [found, fresh] = leaves_.try_emplace(variable.identity(), static_cast<int>(slots_.size()));
   if (fresh)
-    slots_.push_back({{}, variable.shape(), variable.dtype(), variable.device(), variable,
+    slots_.push_back({{},
+                      variable.shape(),
+                      variable.dtype(),
+                      variable.device(),
+                      variable,
                       static_cast<int>(nodes_.size())});
   return found->second;
 }
@@ -221,8 +225,8 @@ void Tape::run_backward(int index) {
 
 void Tape::receive(const Node& node, std::size_t input, const Tensor& gradient) {
   Slot& slot = slots_[static_cast<std::size_t>(node.inputs[input])];
-  check(gradient.defined(), located(node.name, node.site), ": backward returned no gradient for input ",
-        input, ", which requires one");
+  check(gradient.defined(), located(node.name, node.site),
+        ": backward returned no gradient for input ", input, ", which requires one");
   check(gradient.shape() == slot.shape && gradient.dtype() == slot.dtype &&
             gradient.device() == slot.device,
         located(node.name, node.site), ": gradient of input ", input, " is ", gradient.dtype(),

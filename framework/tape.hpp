@@ -22,8 +22,7 @@ namespace vla {
 struct CallSite {
   const char* file = "";
   int line = 0;
-  static constexpr CallSite here(const char* file = __builtin_FILE(),
-                                 int line = __builtin_LINE()) {
+  static constexpr CallSite here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
     return {file, line};
   }
 };
@@ -115,8 +114,7 @@ using BackwardFunction = std::function<std::vector<Tensor>(const BackwardContext
 /// changed in place before it runs). Nothing is recorded without a live tape or when no input
 /// requires a gradient.
 Var record(std::string name, Tensor value, const std::vector<Var>& inputs,
-           std::vector<Tensor> saved, BackwardFunction backward,
-           CallSite site = CallSite::here());
+           std::vector<Tensor> saved, BackwardFunction backward, CallSite site = CallSite::here());
 /// The same for an op with several results.
 std::vector<Var> record(std::string name, std::vector<Tensor> values,
                         const std::vector<Var>& inputs, std::vector<Tensor> saved,

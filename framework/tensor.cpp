@@ -114,8 +114,8 @@ Tensor Tensor::reshape(std::vector<Index> sizes) const {
   }
   Tensor result = *this;
   result.shape_ = Shape(std::move(sizes));
-  check(result.elements() == elements(), "reshape: ", shape_, " has ", elements(),
-        " elements, ", result.shape_, " has ", result.elements());
+  check(result.elements() == elements(), "reshape: ", shape_, " has ", elements(), " elements, ",
+        result.shape_, " has ", result.elements());
   return result;
 }
 
@@ -131,9 +131,9 @@ Tensor Tensor::to(DType dtype) const {
   Tensor result(shape_, dtype);
   dispatch_any(dtype_, [&](auto from) {
     dispatch_any(dtype, [&](auto into) {
-      std::ranges::transform(
-          values<decltype(from)>(), result.mutable_values<decltype(into)>().begin(),
-          [](auto value) { return static_cast<decltype(into)>(value); });
+      std::ranges::transform(values<decltype(from)>(),
+                             result.mutable_values<decltype(into)>().begin(),
+                             [](auto value) { return static_cast<decltype(into)>(value); });
     });
   });
   return result;

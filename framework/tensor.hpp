@@ -147,6 +147,9 @@ class Tensor {
 
   /// The same elements under another shape, sharing storage. One size may be -1: what is left over.
   Tensor reshape(std::vector<Index> sizes) const;
+  Tensor reshape(std::initializer_list<Index> sizes) const {
+    return reshape(std::vector<Index>(sizes));
+  }
   Tensor reshape(const Shape& shape) const { return reshape(shape.sizes()); }
   Tensor clone() const;
   Tensor to(DType dtype) const;

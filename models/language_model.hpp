@@ -1,4 +1,5 @@
-// One language model for every mixer, so that comparisons differ in the mixer alone.
+// One language model and one classifier for every mixer, so that comparisons differ in the mixer
+// alone.
 #pragma once
 
 #include <memory>
@@ -22,42 +23,57 @@ struct Block {
   void visit(PartVisitor& parts);
 };
 
-struct LanguageModelConfig {
+struct SequenceModelConfig {
   Index vocabulary = 128;
   Index width = 128;
   Index layers = 2;
-  Index hidden = 256;     ///< width of the MLP
-  Index positions = 0;    ///< learned positions up to this length; 0: none
-  bool tied_head = true;  ///< logits from the token table; otherwise a linear head of its own
+  Index hidden = 256;       ///< width of the MLP
+  Index positions = 0;      ///< learned positions up to this length; 0: none
   double deviation = 0.02;  ///< of the normal distribution that weights start from
   DType dtype = DType::float32;
 };
 
-/// Token table, optional learned positions, blocks, final norm, head.
-/// tokens int64 (B, T) -> logits (B, T, vocabulary). Throws Error for a sequence longer than
-/// `positions` (if there are any) or for tokens outside the vocabulary.
+/// Token table, optional learned positions, blocks, final norm: tokens int64 (B, T) -> (B, T,
+/// width). Throws Error for a sequence longer than `positions` (if there are any) and for tokens
+/// outside the vocabulary.
+class SequenceModel {
+ public:
+  SequenceModel(const SequenceModelConfig& config, const MixerFactory& make_mixer, Rng& rng);
+  Var operator()(const Tensor& tokens);
+  const Var& token_table() const { return tokens_.weight; }
+  void visit(PartVisitor& parts);
+
+ private:
+  SequenceModelConfig config_;
+  Embedding tokens_;
+  std::optional<Embedding> positions_;
+  std::vector<Block> blocks_;
+  LayerNorm norm_;
+};
+
+struct LanguageModelConfig {
+  SequenceModelConfig body;
+  bool tied_head = true;  ///< logits from the token table; otherwise an affine head of its own
+};
+
+/// tokens int64 (B, T) -> logits (B, T, vocabulary).
 class LanguageModel {
  public:
   LanguageModel(const LanguageModelConfig& config, const MixerFactory& make_mixer, Rng& rng);
   Var operator()(const Tensor& tokens);
   void visit(PartVisitor& parts);
-  const LanguageModelConfig& config() const { return config_; }
 
  private:
-  LanguageModelConfig config_;
-  Embedding tokens_;
-  std::optional<Embedding> positions_;
-  std::vector<Block> blocks_;
-  LayerNorm norm_;
+  SequenceModel body_;
   std::optional<Linear> head_;
 };
 
 struct ClassifierConfig {
-  LanguageModelConfig body;
+  SequenceModelConfig body;
   Index classes = 2;
 };
 
-/// The same body, its output averaged over time, and a linear head: tokens (B, T) -> (B, classes).
+/// The body's output averaged over time, and an affine head: tokens (B, T), T >= 1 -> (B, classes).
 class Classifier {
  public:
   Classifier(const ClassifierConfig& config, const MixerFactory& make_mixer, Rng& rng);
@@ -65,10 +81,7 @@ class Classifier {
   void visit(PartVisitor& parts);
 
  private:
-  Embedding tokens_;
-  std::optional<Embedding> positions_;
-  std::vector<Block> blocks_;
-  LayerNorm norm_;
+  SequenceModel body_;
   Linear head_;
 };
 

@@ -9,8 +9,8 @@
 
 namespace vla {
 
-/// A causal map of sequences: x (B, T, width) -> (B, T, width). Softmax attention, linear attention,
-/// DeltaNet and VLA are mixers; a user's own becomes one by deriving from this.
+/// A causal map of sequences: x (B, T, width) -> (B, T, width). Softmax attention, linear
+/// attention, DeltaNet and VLA are mixers; a user's own becomes one by deriving from this.
 class Mixer {
  public:
   virtual ~Mixer() = default;

@@ -5,24 +5,21 @@
 #include <string>
 #include <string_view>
 
+#include "models/delta_net/delta_net.hpp"
 #include "models/language_model.hpp"
-#include "models/mixer.hpp"
+#include "models/linear_transformer/linear_transformer.hpp"
+#include "models/softmax_transformer/softmax_transformer.hpp"
+#include "models/vla/vla.hpp"
 
 namespace vla {
 
-/// Settings that every mixer understands or ignores.
+/// Settings by which a mixer can be made from its name alone.
 struct MixerConfig {
-  Index width = 128;       ///< of the sequence that goes in and comes out
-  Index heads = 4;
-  Index key_width = 0;     ///< per head; 0: width / heads
-  Index value_width = 0;   ///< per head; 0: width / heads
-  Index convolution = 4;   ///< taps of the causal convolution on q, k and v; 0: none
-  std::string penalty = "key";  ///< VLA only: "key" or "learned"
-  Index rank = 1;               ///< VLA only, with penalty "learned": directions per token
-  bool forget = false;          ///< VLA only: a learned forgetting factor per token and head
-  Index restore_period = 0;     ///< VLA only, with forget: tokens between restorations; 0: never
-  double deviation = 0.02;      ///< of the normal distribution that weights start from
-  DType dtype = DType::float32;
+  AttentionOptions attention = {.deviation = 0.02};
+  std::string penalty = "key";  ///< vla only: "key" or "learned"
+  Index rank = 1;               ///< vla only, with penalty "learned": directions per token
+  bool forget = false;          ///< vla only: a learned forgetting factor per token and head
+  Index restore_period = 0;     ///< vla only, with forget: tokens between restorations; 0: never
 };
 
 struct ModelKind {
@@ -34,10 +31,9 @@ struct ModelKind {
 std::span<const ModelKind> model_kinds();
 
 /// A factory for the mixer `kind`. Throws Error for an unknown kind and for settings that do not
-/// fit together, with what is allowed.
+/// fit it or each other, with what is allowed.
 MixerFactory mixer_factory(std::string_view kind, const MixerConfig& config);
 
-/// A language model with exact VLA as its mixer (see models/vla/README.md).
 struct VlaLanguageModelConfig {
   Index vocabulary = 128;
   Index width = 128;
@@ -45,6 +41,8 @@ struct VlaLanguageModelConfig {
   Index layers = 2;
   Index hidden = 256;
 };
+
+/// A language model with exact VLA as its mixer, with the settings that `vla train` starts from.
 class VlaLanguageModel : public LanguageModel {
  public:
   VlaLanguageModel(const VlaLanguageModelConfig& config, Rng& rng);

@@ -9,6 +9,10 @@ namespace vla {
 /// The shape that `a` and `b` broadcast to; Error naming `op` if they do not fit.
 Shape broadcast_shape(const char* op, const Shape& a, const Shape& b);
 
+/// The elements of x, of any type, repeated to `shape`; x itself under that shape if nothing
+/// repeats. A tensor, for backward rules; see also sum_to_shape.
+Tensor broadcast_to(const Tensor& x, const Shape& shape);
+
 Var add(const Var& a, const Var& b, CallSite site = CallSite::here());
 Var sub(const Var& a, const Var& b, CallSite site = CallSite::here());
 Var mul(const Var& a, const Var& b, CallSite site = CallSite::here());

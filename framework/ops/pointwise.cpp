@@ -188,8 +188,7 @@ struct GeluTanh {
   VLA_HOST_DEVICE static T slope(T x, T) {
     using std::tanh;
     const T t = tanh(T(kScale) * (x + T(kCubic) * x * x * x));
-    return T(0.5) * (1 + t) +
-           T(0.5) * x * (1 - t * t) * T(kScale) * (1 + T(3 * kCubic) * x * x);
+    return T(0.5) * (1 + t) + T(0.5) * x * (1 - t * t) * T(kScale) * (1 + T(3 * kCubic) * x * x);
   }
 };
 

@@ -6,9 +6,11 @@
 // standards, and guarded by a static_assert.
 #pragma once
 
+// clang-format off: the specialisation must come after these and before the rest
 #include <xtensor/xtensor_forward.hpp>
 #include <xtensor/xstorage.hpp>
 #include <xtensor/xexpression_traits.hpp>
+// clang-format on
 
 #if __cplusplus > 201703L
 namespace xt::detail {
@@ -30,9 +32,8 @@ struct xtype_for_shape<xt::dynamic_shape<std::size_t>> {
 
 namespace vla {
 
-static_assert(std::is_same_v<
-                  decltype(xt::eval(std::declval<xt::xarray<float>&>() + 1.0f)),
-                  xt::xarray<float>>,
+static_assert(std::is_same_v<decltype(xt::eval(std::declval<xt::xarray<float>&>() + 1.0f)),
+                             xt::xarray<float>>,
               "xtensor evaluates expressions of dynamic rank to the wrong type");
 
 /// The tensor's elements as an xtensor expression, without a copy. The tensor must stay alive, and

@@ -1,0 +1,220 @@
+#include "framework/checkpoint.hpp"
+
+#include <charconv>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "framework/safetensors.hpp"
+#include "framework/safetensors_header.hpp"
+
+namespace vla {
+namespace {
+
+// Prefixes of tensor names.
+constexpr std::string_view kModel = "model.";
+constexpr std::string_view kOptimizer = "optimizer.";
+
+// Keys of the metadata, and prefixes of keys.
+constexpr std::string_view kVersionKey = "checkpoint.version";
+constexpr std::string_view kVersion = "1";
+constexpr std::string_view kStepKey = "step";
+constexpr std::string_view kDataPositionKey = "data.position";
+constexpr std::string_view kOptimizerStepsKey = "optimizer.steps";
+constexpr std::string_view kRandom = "random.";
+constexpr std::string_view kNote = "note.";
+
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+using Metadata = std::map<std::string, std::string>;
+
+// Tensors under prefix + name: handles, through which a loader writes.
+void append(NamedTensors& list, std::string_view prefix, const std::vector<Parameter>& parameters) {
+  for (const Parameter& parameter : parameters)
+    list.emplace_back(concatenate(prefix, parameter.name), parameter.variable.value());
+}
+
+void append(NamedTensors& list, const Optimizer* optimizer) {
+  if (!optimizer) return;
+  for (auto& [name, tensor] : optimizer->state())
+    list.emplace_back(concatenate(kOptimizer, name), tensor);
+}
+
+Metadata to_metadata(const TrainingState& state, const Optimizer* optimizer) {
+  Metadata metadata;
+  auto put_count = [&](std::string_view key, std::int64_t value) {
+    check(value >= 0, "checkpoint: ", key, " is ", value, "; 0 or more is allowed");
+    metadata.emplace(key, std::to_string(value));
+  };
+  metadata.emplace(kVersionKey, kVersion);
+  put_count(kStepKey, state.step);
+  put_count(kDataPositionKey, state.data_position);
+  if (optimizer) put_count(kOptimizerStepsKey, optimizer->steps());
+  for (const auto& [name, random] : state.random)
+    metadata.emplace(concatenate(kRandom, name), std::to_string(random.seed) + " " +
+                                                     std::to_string(random.stream) + " " +
+                                                     std::to_string(random.position));
+  for (const auto& [name, text] : state.notes) metadata.emplace(concatenate(kNote, name), text);
+  return metadata;
+}
+
+// Reads the text of a checkpoint's metadata; every error names the file.
+class StateReader {
+ public:
+  StateReader(const Metadata& metadata, std::string source)
+      : metadata_(metadata), source_(std::move(source)) {
+    auto version = metadata.find(std::string(kVersionKey));
+    check(version != metadata.end(), source_, " is not a checkpoint: its metadata has no '",
+          kVersionKey, "'");
+    if (version->second != kVersion)
+      fail(source_, ": checkpoint version ", quote_name(version->second),
+           " is not known; allowed: ", kVersion);
+  }
+
+  TrainingState state() const {
+    TrainingState state;
+    state.step = count(kStepKey);
+    state.data_position = count(kDataPositionKey);
+    for (const auto& [key, text] : metadata_) {
+      if (key.starts_with(kRandom)) state.random[key.substr(kRandom.size())] = random(key, text);
+      if (key.starts_with(kNote)) state.notes[key.substr(kNote.size())] = text;
+    }
+    return state;
+  }
+
+  std::int64_t count(std::string_view key) const {
+    auto found = metadata_.find(std::string(key));
+    check(found != metadata_.end(), source_, ": the checkpoint's metadata has no '", key, "'");
+    std::string_view text = found->second;
+    const std::int64_t value = take_number<std::int64_t>(key, text);
+    if (!text.empty() || value < 0) fail_number(key, found->second, "an integer of 0 or more");
+    return value;
+  }
+
+ private:
+  RandomState random(const std::string& key, const std::string& whole) const {
+    std::string_view text = whole;
+    RandomState state;
+    std::uint64_t* const fields[] = {&state.seed, &state.stream, &state.position};
+    for (std::uint64_t* field : fields) {
+      if (field != fields[0]) {
+        if (!text.starts_with(' ')) fail_number(key, whole, kThreeNumbers);
+        text.remove_prefix(1);
+      }
+      *field = take_number<std::uint64_t>(key, text);
+    }
+    if (!text.empty()) fail_number(key, whole, kThreeNumbers);
+    return state;
+  }
+
+  // Takes a number off the front of `text`.
+  template <class T>
+  T take_number(std::string_view key, std::string_view& text) const {
+    T value = 0;
+    const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc{}) fail_number(key, text, "a decimal number of 64 bits");
+    text.remove_prefix(static_cast<std::size_t>(rest - text.data()));
+    return value;
+  }
+
+  [[noreturn]] void fail_number(std::string_view key, std::string_view text,
+                                std::string_view allowed) const {
+    fail(source_, ": ", quote_name(key), " in the metadata is ", quote_name(text), "; it must be ",
+         allowed);
+  }
+
+  static constexpr std::string_view kThreeNumbers = "seed, stream and position, one space between";
+  const Metadata& metadata_;
+  std::string source_;
+};
+
+// Fills every tensor of `targets` from the file's tensor of the same name, after everything has
+// been compared: it either throws with all differences, or changes all of them. Names that start
+// with `ignored` may be in the file and not among the targets.
+void fill(const NamedTensors& targets, const TensorFile& file,
+          std::optional<std::string_view> ignored) {
+  std::map<std::string_view, const Tensor*> found;
+  for (const auto& [name, tensor] : file.tensors) found.emplace(name, &tensor);
+  std::string missing, different, unexpected;
+  auto list = [](std::string& names, const auto&... parts) {
+    names += concatenate(names.empty() ? "" : ", ", parts...);
+  };
+  NamedTensors sources;
+  std::set<std::string_view> wanted;
+  for (const auto& [name, target] : targets) {
+    wanted.insert(name);
+    auto place = found.find(name);
+    if (place == found.end()) {
+      list(missing, quote_name(name));
+    } else if (const Tensor& source = *place->second;
+               source.shape() != target.shape() || source.dtype() != target.dtype()) {
+      list(different, quote_name(name), " is ", source.dtype(), source.shape(), " and must be ",
+           target.dtype(), target.shape());
+    } else {
+      sources.emplace_back(name, source);
+    }
+  }
+  for (const auto& [name, tensor] : file.tensors)
+    if (!wanted.contains(name) && !(ignored && name.starts_with(*ignored)))
+      list(unexpected, quote_name(name));
+
+  std::string differences;
+  if (!missing.empty()) differences += "; missing: " + missing;
+  if (!unexpected.empty()) differences += "; unexpected: " + unexpected;
+  if (!different.empty()) differences += "; different: " + different;
+  check(differences.empty(), file.source, " does not fit what it is loaded into", differences);
+
+  // Moving to another device may fail; copying afterwards cannot.
+  for (std::size_t i = 0; i < sources.size(); ++i)
+    sources[i].second = sources[i].second.to(targets[i].second.device());
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    Tensor target = targets[i].second;
+    target.copy_from(sources[i].second);
+  }
+}
+
+}  // namespace
+
+void save_checkpoint(const std::filesystem::path& path, const std::vector<Parameter>& parameters,
+                     const Optimizer* optimizer, const TrainingState& state) {
+  TensorFile file;
+  append(file.tensors, kModel, parameters);
+  append(file.tensors, optimizer);
+  file.metadata = to_metadata(state, optimizer);
+  write_safetensors(path, file);
+}
+
+TrainingState load_checkpoint(const std::filesystem::path& path,
+                              const std::vector<Parameter>& parameters, Optimizer* optimizer) {
+  const TensorFile file = read_safetensors(path);
+  const StateReader reader(file.metadata, file.source);
+  TrainingState state = reader.state();
+  const std::int64_t steps = optimizer ? reader.count(kOptimizerStepsKey) : 0;
+  NamedTensors targets;
+  append(targets, kModel, parameters);
+  append(targets, optimizer);
+  fill(targets, file, optimizer ? std::nullopt : std::optional(kOptimizer));
+  if (optimizer) optimizer->set_steps(steps);
+  return state;
+}
+
+TrainingState read_training_state(const std::filesystem::path& path) {
+  const Metadata metadata = read_safetensors_metadata(path);
+  return StateReader(metadata, path.string()).state();
+}
+
+void save_parameters(const std::filesystem::path& path, const std::vector<Parameter>& parameters,
+                     const std::map<std::string, std::string>& metadata) {
+  TensorFile file;
+  append(file.tensors, "", parameters);
+  file.metadata = metadata;
+  write_safetensors(path, file);
+}
+
+void load_parameters(const std::filesystem::path& path, const std::vector<Parameter>& parameters) {
+  NamedTensors targets;
+  append(targets, "", parameters);
+  fill(targets, read_safetensors(path), {});
+}
+
+}  // namespace vla

@@ -1,0 +1,47 @@
+// A training run in one file, so that it can go on to the bit; and the parameters of a model alone.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "framework/nn/module.hpp"
+#include "framework/optim/optimizer.hpp"
+#include "framework/random.hpp"
+
+namespace vla {
+
+/// What a run must remember beside its tensors. A Schedule is a function of the step, so what it
+/// was made from goes into the notes.
+struct TrainingState {
+  std::int64_t step = 0;           ///< steps taken
+  std::int64_t data_position = 0;  ///< where the next batch begins, in units of the task
+  std::map<std::string, RandomState> random = {};  ///< random streams by name
+  std::map<std::string, std::string> notes = {};   ///< any text, e.g. the configuration as JSON
+};
+
+/// Writes a safetensors file: parameters as "model.NAME", the optimiser's tensors as
+/// "optimizer.NAME" (nullptr: none), everything else as text in the metadata. A file that is there
+/// is replaced only when the new one is complete on disk. Throws Error if writing fails, if a count
+/// is negative, or if two parameters have one name.
+void save_checkpoint(const std::filesystem::path& path, const std::vector<Parameter>& parameters,
+                     const Optimizer* optimizer, const TrainingState& state);
+
+/// Reads such a file into the parameters and the optimiser (nullptr: its part is passed over).
+/// Throws Error if the file is not a checkpoint, or with all names that are missing, unexpected or
+/// of another shape or type; parameters and optimiser are then unchanged.
+TrainingState load_checkpoint(const std::filesystem::path& path,
+                              const std::vector<Parameter>& parameters, Optimizer* optimizer);
+
+/// The state without the tensors: enough to build the model that the rest is then loaded into.
+TrainingState read_training_state(const std::filesystem::path& path);
+
+/// Parameters under their own names, without a run around them, for other programs; with the same
+/// promises as the two above.
+void save_parameters(const std::filesystem::path& path, const std::vector<Parameter>& parameters,
+                     const std::map<std::string, std::string>& metadata = {});
+void load_parameters(const std::filesystem::path& path, const std::vector<Parameter>& parameters);
+
+}  // namespace vla

@@ -1,0 +1,119 @@
+#include "framework/file.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "framework/check.hpp"
+
+namespace vla {
+namespace {
+
+[[noreturn]] void fail_with_reason(const char* action, const std::filesystem::path& path,
+                                   int error) {
+  fail("cannot ", action, " ", path.string(), ": ", std::generic_category().message(error));
+}
+
+// Closes and removes an unfinished file unless `keep` was called.
+class TemporaryFile {
+ public:
+  // The mode is left to the umask, which mkstemp would not do.
+  explicit TemporaryFile(const std::filesystem::path& target) {
+    for (int attempt = 0; descriptor_ < 0; ++attempt) {
+      path_ = target;
+      path_ += concatenate(".", ::getpid(), ".", attempt, ".tmp");
+      descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+      if (descriptor_ < 0 && (errno != EEXIST || attempt == 1000))
+        fail_with_reason("write", target, errno);
+    }
+  }
+  ~TemporaryFile() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+    if (!path_.empty()) ::unlink(path_.c_str());
+  }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+
+  // 0, or the system's error number.
+  int write(std::span<const std::byte> piece) {
+    while (!piece.empty()) {
+      const ssize_t written = ::write(descriptor_, piece.data(), piece.size());
+      if (written < 0 && errno != EINTR) return errno;
+      if (written > 0) piece = piece.subspan(static_cast<std::size_t>(written));
+    }
+    return 0;
+  }
+  int finish() {
+    if (::fsync(descriptor_) != 0) return errno;
+    return ::close(std::exchange(descriptor_, -1)) == 0 ? 0 : errno;
+  }
+  int take_place_of(const std::filesystem::path& target) {
+    if (::rename(path_.c_str(), target.c_str()) != 0) return errno;
+    path_.clear();
+    return 0;
+  }
+
+ private:
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+};
+
+// After a power failure the rename itself must be there too. Some file systems cannot sync a
+// directory, and the file is complete either way, so a failure is not reported.
+void sync_directory_of(const std::filesystem::path& path) {
+  const std::filesystem::path directory = path.has_parent_path() ? path.parent_path() : ".";
+  const int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return;
+  ::fsync(descriptor);
+  ::close(descriptor);
+}
+
+}  // namespace
+
+// O_NONBLOCK: opening a pipe must not wait for somebody to write into it.
+InputFile::InputFile(const std::filesystem::path& path)
+    : path_(path), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+  if (descriptor_ < 0) fail_with_reason("read", path, errno);
+  struct stat status {};
+  const int error = ::fstat(descriptor_, &status) == 0 ? 0 : errno;
+  if (error != 0 || !S_ISREG(status.st_mode)) {
+    ::close(descriptor_);  // the destructor does not run when a constructor throws
+    if (error != 0) fail_with_reason("read", path, error);
+    fail("cannot read ", path.string(), ": it is not a regular file");
+  }
+  bytes_ = static_cast<std::uint64_t>(status.st_size);
+}
+
+InputFile::~InputFile() { ::close(descriptor_); }
+
+void InputFile::read(std::uint64_t offset, std::span<std::byte> into) const {
+  while (!into.empty()) {
+    const ssize_t count =
+        ::pread(descriptor_, into.data(), into.size(), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail_with_reason("read", path_, errno);
+    check(count > 0, "cannot read ", path_.string(), ": it ends at byte ", offset, ", ",
+          into.size(), " more are needed");
+    into = into.subspan(static_cast<std::size_t>(count));
+    offset += static_cast<std::uint64_t>(count);
+  }
+}
+
+void replace_file(const std::filesystem::path& path,
+                  const std::vector<std::span<const std::byte>>& pieces) {
+  TemporaryFile file(path);
+  int error = 0;
+  for (std::size_t i = 0; i < pieces.size() && error == 0; ++i) error = file.write(pieces[i]);
+  if (error == 0) error = file.finish();
+  if (error == 0) error = file.take_place_of(path);
+  if (error != 0) fail_with_reason("write", path, error);
+  sync_directory_of(path);
+}
+
+}  // namespace vla

@@ -1,0 +1,37 @@
+// Files as loaders and savers need them: reads that check the size, writes that replace a file as a
+// whole or not at all.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <vector>
+
+namespace vla {
+
+/// A regular file open for reading. Throws Error with the system's reason when that fails.
+class InputFile {
+ public:
+  explicit InputFile(const std::filesystem::path& path);
+  ~InputFile();
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+
+  std::uint64_t bytes() const { return bytes_; }
+  /// Fills `into` with the bytes from `offset` on. Throws Error if the file ends before.
+  void read(std::uint64_t offset, std::span<std::byte> into) const;
+
+ private:
+  std::filesystem::path path_;
+  int descriptor_;
+  std::uint64_t bytes_ = 0;
+};
+
+/// Makes `path` a file of the pieces, one after the other: they are written to a temporary file
+/// beside it, which takes its place once it is safely on disk. Throws Error with the system's
+/// reason on failure; what was at `path` is then untouched and the temporary file removed.
+void replace_file(const std::filesystem::path& path,
+                  const std::vector<std::span<const std::byte>>& pieces);
+
+}  // namespace vla

@@ -1,0 +1,332 @@
+#include "framework/ops/normalize.hpp"
+
+#include <cmath>
+
+#include "framework/ops/inputs.hpp"
+#include "framework/ops/rows.hpp"
+
+namespace vla {
+namespace {
+
+// Sums over a row of x are taken in float64: squares of float32 neither overflow nor lose their
+// tail, and it costs little beside reading the row. The loops are functions of their own, because
+// arrays that a lambda captured are read through its closure and do not vectorise well.
+
+void check_row_parameter(const char* op, const char* name, const Tensor& parameter,
+                         const Tensor& x) {
+  check_inputs(op, {&x, &parameter});
+  check(parameter.shape() == Shape{x.size(-1)}, op, ": ", name, " has shape ", parameter.shape(),
+        "; (", x.size(-1), ") is needed for x ", x.shape());
+}
+
+void check_epsilon(const char* op, double epsilon) {
+  check(epsilon >= 0 && std::isfinite(epsilon), op, ": epsilon ", epsilon,
+        " is not allowed; 0 or more");
+}
+
+// --- layer norm ---------------------------------------------------------------------------------
+
+// What a row is normalised with: xhat = (x - mean) rate, rate = 1 / sqrt(variance + epsilon).
+struct Moments {
+  double mean, rate;
+};
+
+template <class T>
+Moments moments_of(const T* x, Index width, double epsilon) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (Index i = 0; i < width; ++i) sum += double(x[i]);
+  const double mean = sum / double(width);
+  double squares = 0;
+#pragma omp simd reduction(+ : squares)
+  for (Index i = 0; i < width; ++i) {
+    const double centred = double(x[i]) - mean;
+    squares += centred * centred;
+  }
+  return {mean, 1 / std::sqrt(squares / double(width) + epsilon)};
+}
+
+// y = xhat weight + bias
+template <class T>
+void layer_norm_row(const T* x, T mean, T rate, const T* weight, const T* bias, T* y, Index width) {
+#pragma omp simd
+  for (Index i = 0; i < width; ++i) y[i] = (x[i] - mean) * rate * weight[i] + bias[i];
+}
+
+// With g = dy weight: dx = rate (g - mean(g) - xhat mean(g xhat))
+template <class T>
+void layer_norm_gradient_row(const T* dy, const T* x, T mean, T rate, const T* weight, T* dx,
+                             Index width) {
+  T sum = 0, dot = 0;
+#pragma omp simd reduction(+ : sum, dot)
+  for (Index i = 0; i < width; ++i) {
+    const T g = dy[i] * weight[i];
+    sum += g;
+    dot += g * ((x[i] - mean) * rate);
+  }
+  const T mean_g = sum / T(width), mean_dot = dot / T(width);
+#pragma omp simd
+  for (Index i = 0; i < width; ++i)
+    dx[i] = rate * (dy[i] * weight[i] - mean_g - (x[i] - mean) * rate * mean_dot);
+}
+
+// The row's part of dweight = sum of dy xhat and dbias = sum of dy.
+template <class T>
+void add_layer_norm_row(const T* dy, const T* x, T mean, T rate, T* dweight, T* dbias,
+                        Index width) {
+#pragma omp simd
+  for (Index i = 0; i < width; ++i) {
+    dweight[i] += dy[i] * ((x[i] - mean) * rate);
+    dbias[i] += dy[i];
+  }
+}
+
+// `moments` receives those of every row, for backward.
+template <class T>
+void layer_norm_kernel(const Tensor& x, const Tensor& weight, const Tensor& bias, Rows rows,
+                       double epsilon, Tensor& y, Tensor& moments) {
+  const T *in = x.data<T>(), *scale = weight.data<T>(), *offset = bias.data<T>();
+  T *out = y.mutable_data<T>(), *kept = moments.mutable_data<T>();
+  each_row(rows, [=](Index row, Index first) {
+    const Moments of_row = moments_of(in + first, rows.width, epsilon);
+    kept[2 * row] = T(of_row.mean);
+    kept[2 * row + 1] = T(of_row.rate);
+    layer_norm_row(in + first, kept[2 * row], kept[2 * row + 1], scale, offset, out + first,
+                   rows.width);
+  });
+}
+
+template <class T>
+Tensor layer_norm_gradient_x(const Tensor& dy, const Tensor& x, const Tensor& weight,
+                             const Tensor& moments, Rows rows) {
+  Tensor dx(x.shape(), x.dtype());
+  const T *upstream = dy.data<T>(), *in = x.data<T>(), *scale = weight.data<T>();
+  const T* kept = moments.data<T>();
+  T* out = dx.mutable_data<T>();
+  each_row(rows, [=](Index row, Index first) {
+    layer_norm_gradient_row(upstream + first, in + first, kept[2 * row], kept[2 * row + 1], scale,
+                            out + first, rows.width);
+  });
+  return dx;
+}
+
+// dweight and dbias, one after the other.
+template <class T>
+Tensor layer_norm_gradient_parameters(const Tensor& dy, const Tensor& x, const Tensor& moments,
+                                      Rows rows) {
+  const T *upstream = dy.data<T>(), *in = x.data<T>(), *kept = moments.data<T>();
+  return sum_over_rows<T>(rows.count, 2 * rows.width, [=](Index row, T* sums) {
+    const Index first = row * rows.width;
+    add_layer_norm_row(upstream + first, in + first, kept[2 * row], kept[2 * row + 1], sums,
+                       sums + rows.width, rows.width);
+  });
+}
+
+// The part of a vector from `begin` on.
+template <class T>
+Tensor part_of(const Tensor& vector, Index begin, Index count) {
+  return Tensor::from<T>({count}, vector.values<T>().subspan(static_cast<std::size_t>(begin),
+                                                             static_cast<std::size_t>(count)));
+}
+
+}  // namespace
+
+Var layer_norm(const Var& x, const Var& weight, const Var& bias, double epsilon, CallSite site) {
+  const Rows rows = rows_of("layer_norm", x.value());
+  check_row_parameter("layer_norm", "weight", weight.value(), x.value());
+  check_row_parameter("layer_norm", "bias", bias.value(), x.value());
+  check_epsilon("layer_norm", epsilon);
+  check_cpu("layer_norm", x.value());
+  Tensor y(x.shape(), x.dtype()), moments({rows.count, 2}, x.dtype());
+  dispatch_floating(x.dtype(), "layer_norm", [&](auto zero) {
+    layer_norm_kernel<decltype(zero)>(x.value(), weight.value(), bias.value(), rows, epsilon, y,
+                                      moments);
+  });
+  return record(
+      "layer_norm", y, {x, weight, bias}, {x.value(), weight.value(), moments},
+      [rows](const BackwardContext& at) -> std::vector<Tensor> {
+        const Tensor &dy = at.gradient(), &x = at.saved(0), &weight = at.saved(1);
+        return dispatch_floating(x.dtype(), "layer_norm", [&](auto zero) -> std::vector<Tensor> {
+          using T = decltype(zero);
+          Tensor dx, dweight, dbias;
+          if (at.wants(0)) dx = layer_norm_gradient_x<T>(dy, x, weight, at.saved(2), rows);
+          if (at.wants(1) || at.wants(2)) {
+            const Tensor both = layer_norm_gradient_parameters<T>(dy, x, at.saved(2), rows);
+            dweight = part_of<T>(both, 0, rows.width);
+            dbias = part_of<T>(both, rows.width, rows.width);
+          }
+          return {dx, dweight, dbias};
+        });
+      },
+      site);
+}
+
+// --- RMS norm -----------------------------------------------------------------------------------
+
+namespace {
+
+template <class T>
+double sum_of_squares(const T* x, Index width) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (Index i = 0; i < width; ++i) sum += double(x[i]) * double(x[i]);
+  return sum;
+}
+
+// y = x rate weight
+template <class T>
+void rms_norm_row(const T* x, T rate, const T* weight, T* y, Index width) {
+#pragma omp simd
+  for (Index i = 0; i < width; ++i) y[i] = x[i] * rate * weight[i];
+}
+
+// With g = dy weight and xhat = x rate: dx = rate (g - xhat mean(g xhat))
+template <class T>
+void rms_norm_gradient_row(const T* dy, const T* x, T rate, const T* weight, T* dx, Index width) {
+  T dot = 0;
+#pragma omp simd reduction(+ : dot)
+  for (Index i = 0; i < width; ++i) dot += dy[i] * weight[i] * (x[i] * rate);
+  const T mean_dot = dot / T(width);
+#pragma omp simd
+  for (Index i = 0; i < width; ++i) dx[i] = rate * (dy[i] * weight[i] - x[i] * rate * mean_dot);
+}
+
+// The row's part of dweight = sum of dy xhat.
+template <class T>
+void add_rms_norm_row(const T* dy, const T* x, T rate, T* dweight, Index width) {
+#pragma omp simd
+  for (Index i = 0; i < width; ++i) dweight[i] += dy[i] * (x[i] * rate);
+}
+
+// `rates` receives rate = 1 / sqrt(mean(x^2) + epsilon) of every row, for backward.
+template <class T>
+void rms_norm_kernel(const Tensor& x, const Tensor& weight, Rows rows, double epsilon, Tensor& y,
+                     Tensor& rates) {
+  const T *in = x.data<T>(), *scale = weight.data<T>();
+  T *out = y.mutable_data<T>(), *kept = rates.mutable_data<T>();
+  each_row(rows, [=](Index row, Index first) {
+    const double mean = sum_of_squares(in + first, rows.width) / double(rows.width);
+    kept[row] = T(1 / std::sqrt(mean + epsilon));
+    rms_norm_row(in + first, kept[row], scale, out + first, rows.width);
+  });
+}
+
+template <class T>
+Tensor rms_norm_gradient_x(const Tensor& dy, const Tensor& x, const Tensor& weight,
+                           const Tensor& rates, Rows rows) {
+  Tensor dx(x.shape(), x.dtype());
+  const T *upstream = dy.data<T>(), *in = x.data<T>(), *scale = weight.data<T>();
+  const T* kept = rates.data<T>();
+  T* out = dx.mutable_data<T>();
+  each_row(rows, [=](Index row, Index first) {
+    rms_norm_gradient_row(upstream + first, in + first, kept[row], scale, out + first, rows.width);
+  });
+  return dx;
+}
+
+template <class T>
+Tensor rms_norm_gradient_weight(const Tensor& dy, const Tensor& x, const Tensor& rates, Rows rows) {
+  const T *upstream = dy.data<T>(), *in = x.data<T>(), *kept = rates.data<T>();
+  return sum_over_rows<T>(rows.count, rows.width, [=](Index row, T* dweight) {
+    const Index first = row * rows.width;
+    add_rms_norm_row(upstream + first, in + first, kept[row], dweight, rows.width);
+  });
+}
+
+}  // namespace
+
+Var rms_norm(const Var& x, const Var& weight, double epsilon, CallSite site) {
+  const Rows rows = rows_of("rms_norm", x.value());
+  check_row_parameter("rms_norm", "weight", weight.value(), x.value());
+  check_epsilon("rms_norm", epsilon);
+  check_cpu("rms_norm", x.value());
+  Tensor y(x.shape(), x.dtype()), rates({rows.count}, x.dtype());
+  dispatch_floating(x.dtype(), "rms_norm", [&](auto zero) {
+    rms_norm_kernel<decltype(zero)>(x.value(), weight.value(), rows, epsilon, y, rates);
+  });
+  return record(
+      "rms_norm", y, {x, weight}, {x.value(), weight.value(), rates},
+      [rows](const BackwardContext& at) -> std::vector<Tensor> {
+        const Tensor &dy = at.gradient(), &x = at.saved(0), &weight = at.saved(1);
+        return dispatch_floating(x.dtype(), "rms_norm", [&](auto zero) -> std::vector<Tensor> {
+          using T = decltype(zero);
+          return {at.wants(0) ? rms_norm_gradient_x<T>(dy, x, weight, at.saved(2), rows) : Tensor(),
+                  at.wants(1) ? rms_norm_gradient_weight<T>(dy, x, at.saved(2), rows) : Tensor()};
+        });
+      },
+      site);
+}
+
+// --- unit ---------------------------------------------------------------------------------------
+
+namespace {
+
+template <class T>
+void unit_row(const T* x, T factor, T* y, Index width) {
+#pragma omp simd
+  for (Index i = 0; i < width; ++i) y[i] = x[i] * factor;
+}
+
+// dx = (dy - y (y . dy)) / |x|
+template <class T>
+void unit_gradient_row(const T* dy, const T* y, T length, T* dx, Index width) {
+  T dot = 0;
+#pragma omp simd reduction(+ : dot)
+  for (Index i = 0; i < width; ++i) dot += dy[i] * y[i];
+  const T factor = 1 / length;
+#pragma omp simd
+  for (Index i = 0; i < width; ++i) dx[i] = (dy[i] - y[i] * dot) * factor;
+}
+
+// y = x / max(|x|, floor). `lengths` receives |x|, or 0 where the floor was the divisor.
+template <class T>
+void unit_kernel(const Tensor& x, Rows rows, double floor, Tensor& y, Tensor& lengths) {
+  const T* in = x.data<T>();
+  T *out = y.mutable_data<T>(), *kept = lengths.mutable_data<T>();
+  each_row(rows, [=](Index row, Index first) {
+    const double length = std::sqrt(sum_of_squares(in + first, rows.width));
+    const bool floored = length < floor;  // false for NaN, which must show
+    kept[row] = floored ? T(0) : T(length);
+    unit_row(in + first, T(1 / (floored ? floor : length)), out + first, rows.width);
+  });
+}
+
+template <class T>
+Tensor unit_gradient(const Tensor& dy, const Tensor& y, const Tensor& lengths, Rows rows,
+                     double floor) {
+  Tensor dx(y.shape(), y.dtype());
+  const T *upstream = dy.data<T>(), *unit = y.data<T>(), *kept = lengths.data<T>();
+  T* out = dx.mutable_data<T>();
+  each_row(rows, [=](Index row, Index first) {
+    if (kept[row] == 0)  // the divisor was a constant
+      unit_row(upstream + first, T(1 / floor), out + first, rows.width);
+    else
+      unit_gradient_row(upstream + first, unit + first, kept[row], out + first, rows.width);
+  });
+  return dx;
+}
+
+}  // namespace
+
+Var unit(const Var& x, double floor, CallSite site) {
+  check_inputs("unit", {&x.value()});
+  check(floor > 0 && std::isfinite(floor), "unit: floor ", floor,
+        " is not allowed; more than 0, because a zero vector has no direction");
+  check_cpu("unit", x.value());
+  const Rows rows = rows_of("unit", x.value());
+  Tensor y(x.shape(), x.dtype()), lengths({rows.count}, x.dtype());
+  dispatch_floating(x.dtype(), "unit", [&](auto zero) {
+    unit_kernel<decltype(zero)>(x.value(), rows, floor, y, lengths);
+  });
+  return record(
+      "unit", y, {x}, {y, lengths},
+      [rows, floor](const BackwardContext& at) -> std::vector<Tensor> {
+        const Tensor &dy = at.gradient(), &y = at.saved(0), &lengths = at.saved(1);
+        return dispatch_floating(y.dtype(), "unit", [&](auto zero) -> std::vector<Tensor> {
+          return {unit_gradient<decltype(zero)>(dy, y, lengths, rows, floor)};
+        });
+      },
+      site);
+}
+
+}  // namespace vla

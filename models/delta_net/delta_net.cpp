@@ -1,0 +1,69 @@
+#include "models/delta_net/delta_net.hpp"
+
+#include "framework/ops/normalize.hpp"
+#include "framework/ops/pointwise.hpp"
+#include "models/delta_rule.hpp"
+
+namespace vla {
+namespace {
+
+template <class Options>
+Options resolved(Options options) {
+  options.attention = options.attention.resolved();
+  return options;
+}
+
+}  // namespace
+
+DeltaNet::DeltaNet(const DeltaNetOptions& options, Rng& rng)
+    : options_(resolved(options)),
+      projections_(options_.attention, rng),
+      beta_(options_.rate_from_key ? options_.attention.heads * options_.attention.key_width
+                                   : options_.attention.width,
+            options_.attention.heads, rng, options_.attention.linear()) {
+  if (options_.output_norm)
+    norm_.emplace(options_.attention.heads * options_.attention.value_width, 1e-5,
+                  options_.attention.dtype);
+}
+
+Var DeltaNet::operator()(const Var& x) {
+  const Var k = unit(projections_.key(x), options_.unit_floor);
+  const Var raw_q = projections_.query(x);
+  const Var q = options_.unit_query ? unit(raw_q, options_.unit_floor) : raw_q;
+  const Var beta = sigmoid(beta_(options_.rate_from_key ? merge_heads(k) : x));
+  const Var o = merge_heads(delta_rule({.query = q,
+                                        .key = k,
+                                        .coefficient = scale_heads(k, beta),
+                                        .value = projections_.value(x)})
+                                .output);
+  return projections_.output(norm_ ? (*norm_)(o) : o);
+}
+
+void DeltaNet::visit(PartVisitor& parts) {
+  projections_.visit(parts);
+  parts("beta", beta_);
+  parts("norm", norm_);
+}
+
+GatedDeltaNet::GatedDeltaNet(const GatedDeltaNetOptions& options, Rng& rng)
+    : options_(resolved(options)),
+      projections_(options_.attention, rng),
+      gate_(options_.attention, options_.attention.value_width, rng) {}
+
+Var GatedDeltaNet::operator()(const Var& x) {
+  const Var k = unit(projections_.key(x), options_.unit_floor);
+  const Var o = delta_rule({.query = elu_plus_one(projections_.query(x)),
+                            .key = k,
+                            .coefficient = k,
+                            .value = projections_.value(x),
+                            .gate = sigmoid(gate_(x))})
+                    .output;
+  return projections_.output(merge_heads(o));
+}
+
+void GatedDeltaNet::visit(PartVisitor& parts) {
+  projections_.visit(parts);
+  parts("gate", gate_);
+}
+
+}  // namespace vla

@@ -1,0 +1,41 @@
+// The memory of every linear mixer: a matrix S that maps keys to values, corrected at each token by
+// the error it makes.
+#pragma once
+
+#include "framework/tape.hpp"
+
+namespace vla {
+
+/// What the delta rule is given. B sequences, T tokens, H heads, key width d, value width d_v.
+struct DeltaRuleInputs {
+  Var query = {};  // q (B, T, H, d)
+  Var key = {};    // k (B, T, H, d): reads the memory before it is written; undefined: no read
+  Var coefficient = {};    // alpha (B, T, H, d): the direction in which the error is written
+  Var value = {};          // v (B, T, H, d_v)
+  Var gate = {};           // g (B, T, H, d_v), multiplies the rows of S; undefined: 1
+  Var initial_state = {};  // S_0 (B, H, d_v, d); undefined: 0
+};
+
+struct DeltaRuleResult {
+  Var output;       // o (B, T, H, d_v)
+  Var final_state;  // S_T (B, H, d_v, d)
+};
+
+/// At every token, from S_0 on:
+///
+///   e_t = v_t - S_{t-1} k_t
+///   S_t = diag(g_t) S_{t-1} + e_t alpha_t^T
+///   o_t = S_t q_t
+///
+/// VLA has alpha = beta A k, DeltaNet alpha = beta k, linear attention no key (e = v) and alpha =
+/// k. One node on the tape; saves its inputs, e, and S at every kDeltaRuleSegment tokens. Throws
+/// Error for shapes that do not fit.
+DeltaRuleResult delta_rule(const DeltaRuleInputs& inputs, CallSite site = CallSite::here());
+
+/// Tokens between two saved states: backward recomputes the states in between.
+inline constexpr Index kDeltaRuleSegment = 16;
+
+/// The same composed of primitive ops, one token after the other: the specification.
+DeltaRuleResult composed_delta_rule(const DeltaRuleInputs& inputs);
+
+}  // namespace vla

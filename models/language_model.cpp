@@ -1,0 +1,95 @@
+#include "models/language_model.hpp"
+
+#include <numeric>
+
+#include "framework/ops/arithmetic.hpp"
+#include "framework/ops/matmul.hpp"
+#include "framework/ops/reduce.hpp"
+
+namespace vla {
+
+Block::Block(Index width, Index hidden, const MixerFactory& make_mixer, Rng& rng,
+             LinearOptions options)
+    : norm1(width, 1e-5, options.dtype),
+      mixer(make_mixer(rng)),
+      norm2(width, 1e-5, options.dtype),
+      mlp(width, hidden, rng, options) {}
+
+Var Block::operator()(const Var& x) {
+  const Var y = x + (*mixer)(norm1(x));
+  return y + mlp(norm2(y));
+}
+
+void Block::visit(PartVisitor& parts) {
+  parts("norm1", norm1);
+  parts("mixer", mixer);
+  parts("norm2", norm2);
+  parts("mlp", mlp);
+}
+
+SequenceModel::SequenceModel(const SequenceModelConfig& config, const MixerFactory& make_mixer,
+                             Rng& rng)
+    : config_(config),
+      tokens_(config.vocabulary, config.width, rng, config.deviation, config.dtype),
+      norm_(config.width, 1e-5, config.dtype) {
+  if (config.positions > 0)
+    positions_.emplace(config.positions, config.width, rng, config.deviation, config.dtype);
+  for (Index i = 0; i < config.layers; ++i)
+    blocks_.emplace_back(config.width, config.hidden, make_mixer, rng,
+                         LinearOptions{.deviation = config.deviation, .dtype = config.dtype});
+}
+
+Var SequenceModel::operator()(const Tensor& tokens) {
+  check(tokens.rank() == 2, "model: tokens have shape ", tokens.shape(), "; (B, T) is needed");
+  Var x = tokens_(tokens);
+  if (positions_) {
+    const Index time = tokens.size(1);
+    check(time <= config_.positions, "model: ", time, " tokens, but positions for ",
+          config_.positions);
+    Tensor places({time}, DType::int64);
+    const std::span<Index> numbers = places.mutable_values<Index>();
+    std::iota(numbers.begin(), numbers.end(), 0);
+    x = x + (*positions_)(places);
+  }
+  for (Block& block : blocks_) x = block(x);
+  return norm_(x);
+}
+
+void SequenceModel::visit(PartVisitor& parts) {
+  parts("tokens", tokens_);
+  parts("positions", positions_);
+  parts("blocks", blocks_);
+  parts("norm", norm_);
+}
+
+LanguageModel::LanguageModel(const LanguageModelConfig& config, const MixerFactory& make_mixer,
+                             Rng& rng)
+    : body_(config.body, make_mixer, rng) {
+  if (!config.tied_head)
+    head_.emplace(config.body.width, config.body.vocabulary, rng,
+                  LinearOptions{.deviation = config.body.deviation, .dtype = config.body.dtype});
+}
+
+Var LanguageModel::operator()(const Tensor& tokens) {
+  const Var x = body_(tokens);
+  return head_ ? (*head_)(x) : linear(x, body_.token_table());
+}
+
+void LanguageModel::visit(PartVisitor& parts) {
+  body_.visit(parts);
+  parts("head", head_);
+}
+
+Classifier::Classifier(const ClassifierConfig& config, const MixerFactory& make_mixer, Rng& rng)
+    : body_(config.body, make_mixer, rng),
+      head_(config.body.width, config.classes, rng,
+            {.deviation = config.body.deviation, .dtype = config.body.dtype}) {}
+
+Var Classifier::operator()(const Tensor& tokens) { return head_(mean(body_(tokens), {1})); }
+
+void Classifier::visit(PartVisitor& parts) {
+  body_.visit(parts);
+  parts("head", head_);
+}
+
+}  // namespace vla

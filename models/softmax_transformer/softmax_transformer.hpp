@@ -1,0 +1,23 @@
+// Causal softmax attention.
+// Source: Vaswani et al., "Attention is all you need", 2017.
+#pragma once
+
+#include "models/attention.hpp"
+
+namespace vla {
+
+/// softmax(Q K^T / sqrt(d), later tokens masked) V per head, then an affine map. Memory O(T^2) per
+/// head.
+class SoftmaxTransformer : public Mixer {
+ public:
+  SoftmaxTransformer(const AttentionOptions& options, Rng& rng);
+  /// x (B, T, width) -> (B, T, width).
+  Var operator()(const Var& x) override;
+  void visit(PartVisitor& parts) override;
+
+ private:
+  AttentionOptions options_;
+  AttentionProjections projections_;
+};
+
+}  // namespace vla

@@ -1,0 +1,222 @@
+#include "models/vla/stabilized_recurrence.hpp"
+
+#include <algorithm>
+
+#include "framework/parallel.hpp"
+#include "models/vla/stabilized_step.hpp"
+
+namespace vla {
+namespace {
+
+constexpr Index kSegment = 16;  // tokens between two saved states
+
+using Sizes = StabilizedSizes;
+
+Index segments(const Sizes& n) { return (n.time + kSegment - 1) / kSegment; }
+
+Sizes checked_sizes(const StabilizedInputs& in) {
+  const Shape& q = in.query.shape();
+  const Shape& v = in.value.shape();
+  check(q.rank() == 4, "stabilized_recurrence: query has shape ", q, "; (B, T, H, d) is needed");
+  check(in.key.shape() == q, "stabilized_recurrence: key ", in.key.shape(), " does not fit query ",
+        q);
+  check(v.rank() == 4 && v.without(-1) == q.without(-1), "stabilized_recurrence: value ", v,
+        " does not fit query ", q);
+  const Shape& u = in.directions.shape();
+  check(u.rank() == 5 && u.without(3) == q, "stabilized_recurrence: directions ", u,
+        " do not fit query ", q, "; (B, T, H, r, d) is needed");
+  if (in.symbolic.defined()) {
+    check(in.symbolic.shape() == q, "stabilized_recurrence: symbolic direction ",
+          in.symbolic.shape(), " does not fit query ", q);
+    check(in.active.defined() && in.active.shape() == Shape({q[0], q[1]}),
+          "stabilized_recurrence: a symbolic direction needs `active` of shape (", q[0], ", ", q[1],
+          ")");
+  }
+  const Sizes n{q[0], q[1], q[2], u[3], q[3], v[3]};
+  if (in.initial_inverse.defined())
+    check(in.initial_inverse.shape() == Shape({n.batch, n.heads, n.key, n.key}),
+          "stabilized_recurrence: initial inverse ", in.initial_inverse.shape(),
+          " does not fit query ", q);
+  if (in.initial_memory.defined())
+    check(in.initial_memory.shape() == Shape({n.batch, n.heads, n.value, n.key}),
+          "stabilized_recurrence: initial memory ", in.initial_memory.shape(),
+          " does not fit value ", v);
+  check(in.query.device().is_cpu(), "stabilized_recurrence: no kernel for device ",
+        in.query.device());
+  return n;
+}
+
+// All tensors of the recurrence as plain arrays; null where there is none.
+template <class T>
+struct Arrays {
+  const T *q, *k, *v, *u, *symbolic;
+  const std::uint8_t* active;
+  T* o = nullptr;
+  const T* output_gradient = nullptr;
+  T *dq = nullptr, *dk = nullptr, *dv = nullptr, *du = nullptr, *dsymbolic = nullptr;
+
+  StabilizedToken<T> token(const Sizes& n, Index b, Index t, Index h) const {
+    const Index place = (b * n.time + t) * n.heads + h;
+    const Index at_key = place * n.key, at_value = place * n.value;
+    const Index at_direction = place * n.directions * n.key;
+    const auto offset = [](auto* pointer, Index distance) {
+      return pointer ? pointer + distance : nullptr;
+    };
+    const bool is_active = symbolic && active[b * n.time + t] != 0;
+    return {.q = q + at_key,
+            .k = k + at_key,
+            .v = v + at_value,
+            .u = u + at_direction,
+            .symbolic = is_active ? symbolic + at_key : nullptr,
+            .o = o + at_value,
+            .output_gradient = offset(output_gradient, at_value),
+            .dq = offset(dq, at_key),
+            .dk = offset(dk, at_key),
+            .dv = offset(dv, at_value),
+            .du = offset(du, at_direction),
+            .dsymbolic = is_active ? offset(dsymbolic, at_key) : nullptr};
+  }
+};
+
+template <class T>
+Arrays<T> input_arrays(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& u,
+                       const Tensor& symbolic, const Tensor& active) {
+  return {.q = q.data<T>(),
+          .k = k.data<T>(),
+          .v = v.data<T>(),
+          .u = u.data<T>(),
+          .symbolic = symbolic.defined() ? symbolic.data<T>() : nullptr,
+          .active = symbolic.defined() ? active.data<std::uint8_t>() : nullptr};
+}
+
+template <class Work>
+void for_each_head(const Sizes& n, Work work) {
+  parallel_for(n.batch * n.heads, 1, [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) work(i / n.heads, i % n.heads);
+  });
+}
+
+template <class T>
+void copy_if_given(const Tensor& source, Index block, std::vector<T>& into) {
+  if (!source.defined()) return;
+  const auto size = static_cast<Index>(into.size());
+  std::copy_n(source.data<T>() + block * size, size, into.data());
+}
+
+// A and S of every sequence and head where a segment begins (B, H, segments, ...), and the count of
+// updates there (B, H, segments).
+struct Checkpoints {
+  Tensor inverse, memory, updates;
+};
+
+template <class T>
+void forward(const Sizes& n, const StabilizedOptions& options, const StabilizedInputs& in,
+             const Arrays<T>& arrays, Checkpoints& saved, StabilizedResult& result) {
+  T *inverses = saved.inverse.mutable_data<T>(), *memories = saved.memory.mutable_data<T>();
+  Index* updates = saved.updates.mutable_data<Index>();
+  T *last_inverse = result.inverse.mutable_data<T>(),
+    *last_memory = result.memory.mutable_data<T>();
+  for_each_head(n, [&](Index b, Index h) {
+    const Index head = b * n.heads + h;
+    StabilizedState<T> state(n, options);
+    state.updates = in.updates;
+    copy_if_given(in.initial_inverse, head, state.inverse);
+    copy_if_given(in.initial_memory, head, state.memory);
+    std::vector<InverseStep<T>> steps;
+    for (Index t = 0; t < n.time; ++t) {
+      if (t % kSegment == 0) {
+        const Index block = head * segments(n) + t / kSegment;
+        std::ranges::copy(state.inverse, inverses + block * n.key * n.key);
+        std::ranges::copy(state.memory, memories + block * n.value * n.key);
+        updates[block] = state.updates;
+      }
+      steps.clear();
+      state.forward(arrays.token(n, b, t, h), steps);
+    }
+    std::ranges::copy(state.inverse, last_inverse + head * n.key * n.key);
+    std::ranges::copy(state.memory, last_memory + head * n.value * n.key);
+  });
+}
+
+template <class T>
+void backward(const Sizes& n, const StabilizedOptions& options, const Arrays<T>& arrays,
+              const Checkpoints& saved) {
+  for_each_head(n, [&](Index b, Index h) {
+    StabilizedState<T> state(n, options);
+    const Index area = n.value * n.key;
+    std::vector<std::vector<InverseStep<T>>> steps(static_cast<std::size_t>(kSegment));
+    std::vector<T> memories(static_cast<std::size_t>((kSegment + 1) * area));
+    for (Index segment = segments(n) - 1; segment >= 0; --segment) {
+      const Index block = (b * n.heads + h) * segments(n) + segment;
+      copy_if_given(saved.inverse, block, state.inverse);
+      copy_if_given(saved.memory, block, state.memory);
+      state.updates = saved.updates.data<Index>()[block];
+      const Index first = segment * kSegment, count = std::min(kSegment, n.time - first);
+      std::ranges::copy(state.memory, memories.data());
+      for (Index t = 0; t < count; ++t) {
+        auto& of_token = steps[static_cast<std::size_t>(t)];
+        of_token.clear();
+        state.forward(arrays.token(n, b, first + t, h), of_token);
+        std::ranges::copy(state.memory, memories.data() + (t + 1) * area);
+      }
+      for (Index t = count - 1; t >= 0; --t)
+        state.backward(arrays.token(n, b, first + t, h), steps[static_cast<std::size_t>(t)],
+                       memories.data() + t * area, memories.data() + (t + 1) * area);
+    }
+  });
+}
+
+std::vector<Tensor> gradients(const Sizes& n, const StabilizedOptions& options,
+                              const BackwardContext& at) {
+  const Tensor &q = at.saved(0), &k = at.saved(1), &v = at.saved(2), &u = at.saved(3);
+  const Tensor &symbolic = at.saved(4), &active = at.saved(5);
+  const auto zeros_like = [](const Tensor& x) {
+    return x.defined() ? Tensor::zeros(x.shape(), x.dtype(), x.device()) : Tensor();
+  };
+  Tensor dq = zeros_like(q), dk = zeros_like(k), dv = zeros_like(v), du = zeros_like(u);
+  Tensor dsymbolic = zeros_like(symbolic), scratch(v.shape(), v.dtype(), v.device());
+  dispatch_floating(q.dtype(), "stabilized_recurrence", [&](auto zero) {
+    using T = decltype(zero);
+    Arrays<T> arrays = input_arrays<T>(q, k, v, u, symbolic, active);
+    arrays.o = scratch.mutable_data<T>();  // the outputs come again and are not needed
+    arrays.output_gradient = at.gradient().data<T>();
+    arrays.dq = dq.mutable_data<T>();
+    arrays.dk = dk.mutable_data<T>();
+    arrays.dv = dv.mutable_data<T>();
+    arrays.du = du.mutable_data<T>();
+    if (symbolic.defined()) arrays.dsymbolic = dsymbolic.mutable_data<T>();
+    backward(n, options, arrays, {at.saved(6), at.saved(7), at.saved(8)});
+  });
+  return {dq, dk, dv, du, dsymbolic};
+}
+
+}  // namespace
+
+StabilizedResult stabilized_recurrence(const StabilizedInputs& in, const StabilizedOptions& options,
+                                       CallSite site) {
+  const Sizes n = checked_sizes(in);
+  const DType dtype = in.query.dtype();
+  Tensor output(in.value.shape(), dtype);
+  StabilizedResult result{{},
+                          Tensor({n.batch, n.heads, n.key, n.key}, dtype),
+                          Tensor({n.batch, n.heads, n.value, n.key}, dtype)};
+  Checkpoints saved{Tensor({n.batch, n.heads, segments(n), n.key, n.key}, dtype),
+                    Tensor({n.batch, n.heads, segments(n), n.value, n.key}, dtype),
+                    Tensor({n.batch, n.heads, segments(n)}, DType::int64)};
+  const Tensor symbolic = in.symbolic.defined() ? in.symbolic.value() : Tensor();
+  dispatch_floating(dtype, "stabilized_recurrence", [&](auto zero) {
+    using T = decltype(zero);
+    Arrays<T> arrays = input_arrays<T>(in.query.value(), in.key.value(), in.value.value(),
+                                       in.directions.value(), symbolic, in.active);
+    arrays.o = output.mutable_data<T>();
+    forward(n, options, in, arrays, saved, result);
+  });
+  result.output = record(
+      "stabilized_recurrence", output, {in.query, in.key, in.value, in.directions, in.symbolic},
+      {in.query.value(), in.key.value(), in.value.value(), in.directions.value(), symbolic,
+       in.active, saved.inverse, saved.memory, saved.updates},
+      [n, options](const BackwardContext& at) { return gradients(n, options, at); }, site);
+  return result;
+}
+
+}  // namespace vla

@@ -1,0 +1,64 @@
+#include "models/vla/vla.hpp"
+
+#include "framework/ops/normalize.hpp"
+#include "framework/ops/pointwise.hpp"
+
+namespace vla {
+namespace {
+
+VlaOptions resolved(VlaOptions options) {
+  options.attention = options.attention.resolved();
+  return options;
+}
+
+PenaltyBuilderOptions penalty_options(const VlaOptions& o) {
+  return {.width = o.attention.width,
+          .heads = o.attention.heads,
+          .key_width = o.attention.key_width,
+          .kind = o.penalty,
+          .rank = o.rank,
+          .forget = o.forget,
+          .unit_floor = o.unit_floor,
+          .lambda_floor = o.lambda_floor,
+          .lambda_start = o.lambda_start,
+          .linear = o.attention.linear()};
+}
+
+}  // namespace
+
+Vla::Vla(const VlaOptions& options, Rng& rng)
+    : options_(resolved(options)),
+      projections_(options_.attention, rng),
+      beta_(options_.attention.width, options_.attention.heads, rng, options_.attention.linear()),
+      penalty_(penalty_options(options_), rng),
+      norm_(options_.attention.heads * options_.attention.value_width, options_.norm_epsilon,
+            options_.attention.dtype) {}
+
+Vla::Result Vla::run(const Var& x) {
+  const auto unit_features = [&](const Var& y) {
+    return unit(options_.feature_map == FeatureMap::identity ? y : elu_plus_one(y),
+                options_.unit_floor);
+  };
+  const Var raw_key = projections_.key(x);
+  const Var q = unit_features(projections_.query(x)), k = unit_features(raw_key);
+  const Var v = projections_.value(x);
+  const Var beta = sigmoid(beta_(x));
+
+  const InversePenaltyResult solved = inverse_penalty(k, penalty_(x, raw_key, k, beta),
+                                                      {.restore_period = options_.restore_period});
+  const Var alpha = scale_heads(solved.output, beta);
+  const DeltaRuleResult memory =
+      delta_rule({.query = q, .key = k, .coefficient = alpha, .value = v});
+
+  return {projections_.output(norm_(merge_heads(memory.output))), solved.penalty,
+          memory.final_state.value()};
+}
+
+void Vla::visit(PartVisitor& parts) {
+  projections_.visit(parts);
+  parts("beta", beta_);
+  parts("penalty", penalty_);
+  parts("norm", norm_);
+}
+
+}  // namespace vla

@@ -1,0 +1,57 @@
+// Exact Variational Linear Attention: the layer. Theory: models/vla/README.md.
+#pragma once
+
+#include "models/attention.hpp"
+#include "models/delta_rule.hpp"
+#include "models/vla/penalty_builder.hpp"
+
+namespace vla {
+
+/// phi, the feature map of queries and keys: elu(x) + 1, or x itself.
+enum class FeatureMap { elu_plus_one, identity };
+
+struct VlaOptions {
+  AttentionOptions attention;
+  FeatureMap feature_map = FeatureMap::elu_plus_one;
+  PenaltyKind penalty = PenaltyKind::key;
+  Index rank = 1;            ///< directions per token with PenaltyKind::learned
+  bool forget = false;       ///< a learned gamma per token and head
+  Index restore_period = 0;  ///< see InversePenaltyOptions
+  double unit_floor = 1e-6;
+  double lambda_floor = 0.01;
+  double lambda_start = 0.1;
+  double norm_epsilon = 1e-5;
+};
+
+/// Weighted recursive least squares as attention, per head:
+///
+///   q, k = unit(phi(.)),  beta = sigmoid(affine(x)),  alpha_t = beta_t A_t k_t,
+///   S_t = S_{t-1} + (v_t - S_{t-1} k_t) alpha_t^T,  o_t = S_t q_t,
+///
+/// A_t = M_t^-1 the inverse of the penalty (PenaltyBuilder, inverse_penalty); then LayerNorm over
+/// all heads together and an affine map.
+class Vla : public Mixer {
+ public:
+  Vla(const VlaOptions& options, Rng& rng);
+
+  /// x (B, T, width) -> (B, T, width).
+  Var operator()(const Var& x) override { return run(x).output; }
+
+  struct Result {
+    Var output;      // (B, T, width)
+    Tensor penalty;  // M after the last token (B, H, d, d)
+    Tensor memory;   // S after the last token (B, H, d_v, d)
+  };
+  Result run(const Var& x);
+
+  void visit(PartVisitor& parts) override;
+
+ private:
+  VlaOptions options_;
+  AttentionProjections projections_;
+  Linear beta_;
+  PenaltyBuilder penalty_;
+  LayerNorm norm_;
+};
+
+}  // namespace vla

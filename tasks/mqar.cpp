@@ -1,0 +1,175 @@
+#include "tasks/mqar.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace vla {
+namespace {
+
+constexpr Index kLargestVocabulary = Index{1} << 31;
+constexpr Index kMostPasses = 1024;
+constexpr Index kLongest = Index{1} << 40;
+
+// Coefficients 0 .. n of base(x)^exponent, n + 1 the size of base.
+std::vector<double> power_series(std::vector<double> base, Index exponent) {
+  const std::size_t size = base.size();
+  const auto times = [size](const std::vector<double>& a, const std::vector<double>& b) {
+    std::vector<double> product(size, 0);
+    for (std::size_t i = 0; i < size; ++i)
+      for (std::size_t j = 0; i + j < size; ++j) product[i + j] += a[i] * b[j];
+    return product;
+  };
+  std::vector<double> result(size, 0);
+  result[0] = 1;
+  for (; exponent > 0; exponent /= 2) {
+    if (exponent % 2 == 1) result = times(result, base);
+    base = times(base, base);
+  }
+  return result;
+}
+
+// The expected count of the most frequent symbol among `draws` uniform draws out of `symbols`.
+// The counts are independent Poisson variables of mean draws / symbols, given that they sum to
+// `draws`; so P(no count above m) is a power of the distribution cut off at m.
+double expected_highest_count(Index draws, Index symbols) {
+  const double n = static_cast<double>(draws);
+  const double mean = n / static_cast<double>(symbols);
+  const double condition = std::exp(n * std::log(n) - n - std::lgamma(n + 1));
+  std::vector<double> cut(static_cast<std::size_t>(draws) + 1, 0);
+  double expected = 0;
+  for (Index m = 0; m < draws; ++m) {
+    const double count = static_cast<double>(m);
+    cut[static_cast<std::size_t>(m)] =
+        std::exp(count * std::log(mean) - mean - std::lgamma(count + 1));
+    const double none_above = power_series(cut, symbols).back() / condition;
+    if (none_above > 1 - 1e-12) break;
+    expected += 1 - none_above;
+  }
+  return expected;
+}
+
+// `count` places out of 0 .. slots-1, drawn one after the other without replacement, place i with
+// weight (i + 1)^(power - 1). Each place arrives after an exponential time whose rate is its
+// weight; the order of arrival is the order of the draws. Source: Efraimidis and Spirakis,
+// "Weighted random sampling with a reservoir", 2006.
+std::vector<Index> early_places(Index count, Index slots, double power, Rng& rng) {
+  std::vector<double> arrival(static_cast<std::size_t>(slots));
+  for (std::size_t i = 0; i < arrival.size(); ++i)
+    arrival[i] = -std::log1p(-rng.uniform()) * std::pow(static_cast<double>(i + 1), 1 - power);
+  std::vector<Index> places(arrival.size());
+  std::iota(places.begin(), places.end(), 0);
+  std::partial_sort(places.begin(), places.begin() + count, places.end(), [&](Index a, Index b) {
+    return arrival[static_cast<std::size_t>(a)] < arrival[static_cast<std::size_t>(b)];
+  });
+  places.resize(static_cast<std::size_t>(count));
+  return places;
+}
+
+}  // namespace
+
+MqarForm parse_mqar_form(std::string_view name) {
+  if (name == "notebook") return MqarForm::notebook;
+  if (name == "zoology") return MqarForm::zoology;
+  fail("mqar: unknown form '", name, "'; allowed: notebook, zoology");
+}
+
+Mqar::Mqar(const MqarOptions& options) : options_(options) {
+  check(options_.pairs >= 1, "mqar: pairs ", options_.pairs, " is not allowed; 1 or more");
+  check(options_.vocabulary >= 2 && options_.vocabulary <= kLargestVocabulary, "mqar: vocabulary ",
+        options_.vocabulary, " is not allowed; 2 to ", kLargestVocabulary);
+  check(options_.length >= 0 && options_.length <= kLongest, "mqar: length ", options_.length,
+        " is not allowed; 1 to ", kLongest, ", or 0 for the usual one");
+  const bool notebook = options_.form == MqarForm::notebook;
+  notebook ? check_notebook() : check_zoology();
+  if (options_.length == 0) {
+    const Index context = 2 * options_.pairs * options_.passes;
+    options_.length = notebook ? 3 * options_.pairs + 1 : context + 6 * options_.pairs;
+  }
+  check(notebook || options_.vocabulary > options_.length, "mqar: length ", options_.length,
+        " needs a vocabulary above it in the zoology form, vocabulary is ", options_.vocabulary);
+}
+
+void Mqar::check_notebook() const {
+  const auto& [form, pairs, vocabulary, length, power, passes, random_filler] = options_;
+  check(pairs <= vocabulary - 1, "mqar: pairs ", pairs, " needs at least ", pairs,
+        " keys, vocabulary has ", vocabulary - 1, " and the separator");
+  check(length == 0 || length >= 2 * pairs + 2, "mqar: length ", length, " is too short for ",
+        pairs, " pairs, the separator and a query; ", 2 * pairs + 2, " or more");
+  check(passes == 1, "mqar: passes ", passes, " is not allowed in the notebook form; 1");
+}
+
+void Mqar::check_zoology() const {
+  const auto& [form, pairs, vocabulary, length, power, passes, random_filler] = options_;
+  const Index keys = vocabulary / 2 - 1;
+  check(pairs <= keys, "mqar: pairs ", pairs, " needs at least ", pairs, " keys, vocabulary has ",
+        keys, " (half of ", vocabulary, ", without 0)");
+  check(passes >= 1 && passes <= kMostPasses, "mqar: passes ", passes, " is not allowed; 1 to ",
+        kMostPasses);
+  check(length % 2 == 0, "mqar: length ", length, " is odd; the zoology form needs an even one");
+  const Index shortest = 2 * pairs * passes + 2 * pairs;
+  check(length == 0 || length >= shortest, "mqar: length ", length, " is too short for ", pairs,
+        " pairs shown ", passes, " times and as many queries; ", shortest, " or more");
+  check(std::isfinite(power) && power > 0, "mqar: power ", power, " is not allowed; above 0");
+}
+
+double Mqar::chance() const {
+  const double pairs = static_cast<double>(options_.pairs);
+  if (options_.form == MqarForm::zoology) return 1 / pairs;
+  return expected_highest_count(options_.pairs, options_.vocabulary - 1) / pairs;
+}
+
+Batch Mqar::sample(Index size, Rng& rng) const {
+  check(size >= 0, "mqar: a batch of ", size, " examples is not allowed; 0 or more");
+  Batch batch{Tensor({size, options_.length}, DType::int64),
+              Tensor::full({size, options_.length}, kIgnoredTarget, DType::int64)};
+  Index* tokens = batch.tokens.mutable_data<Index>();
+  Index* targets = batch.targets.mutable_data<Index>();
+  for (Index example = 0; example < size; ++example) {
+    const Index start = example * options_.length;
+    if (options_.form == MqarForm::notebook)
+      sample_notebook(tokens + start, targets + start, rng);
+    else
+      sample_zoology(tokens + start, targets + start, rng);
+  }
+  return batch;
+}
+
+void Mqar::sample_notebook(Index* tokens, Index* targets, Rng& rng) const {
+  const Index pairs = options_.pairs, separator = options_.vocabulary - 1;
+  const std::vector<Index> keys = rng.distinct(pairs, separator);
+  for (Index i = 0; i < pairs; ++i) {
+    tokens[2 * i] = keys[static_cast<std::size_t>(i)];
+    tokens[2 * i + 1] = rng.below(separator);
+  }
+  tokens[2 * pairs] = separator;
+  for (Index t = 2 * pairs + 1; t < options_.length; ++t) {
+    const Index asked = rng.below(pairs);
+    tokens[t] = tokens[2 * asked];
+    targets[t] = tokens[2 * asked + 1];
+  }
+}
+
+void Mqar::sample_zoology(Index* tokens, Index* targets, Rng& rng) const {
+  const Index pairs = options_.pairs, vocabulary = options_.vocabulary, half = vocabulary / 2;
+  const Index context = 2 * pairs * options_.passes;
+  const std::vector<Index> keys = rng.distinct(pairs, half - 1);
+  const std::vector<Index> values = rng.distinct(pairs, vocabulary - half);
+  const std::vector<Index> places =
+      early_places(pairs, (options_.length - context) / 2, options_.power, rng);
+  for (Index t = context; t < options_.length; ++t)
+    tokens[t] = options_.random_filler ? rng.below(vocabulary) : 0;
+  for (Index i = 0; i < pairs; ++i) {
+    const Index key = keys[static_cast<std::size_t>(i)] + 1;
+    const Index value = values[static_cast<std::size_t>(i)] + half;
+    for (Index start = 0; start < context; start += 2 * pairs) {
+      tokens[start + 2 * i] = key;
+      tokens[start + 2 * i + 1] = value;
+    }
+    const Index asked = context + 2 * places[static_cast<std::size_t>(i)];
+    tokens[asked] = key;
+    targets[asked] = value;
+  }
+}
+
+}  // namespace vla

@@ -1,0 +1,55 @@
+#include "tasks/task.hpp"
+
+#include <limits>
+
+namespace vla {
+namespace {
+
+// Index of the largest value; -1 if none exceeds -infinity.
+template <class T>
+Index largest(const T* values, Index count) {
+  Index best = -1;
+  T highest = -std::numeric_limits<T>::infinity();
+  for (Index i = 0; i < count; ++i) {
+    if (values[i] > highest) {
+      highest = values[i];
+      best = i;
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+double Score::accuracy() const {
+  return counted == 0 ? 0 : static_cast<double>(right) / static_cast<double>(counted);
+}
+
+Score& Score::operator+=(const Score& other) {
+  right += other.right;
+  counted += other.counted;
+  return *this;
+}
+
+Score score(const Tensor& logits, const Tensor& targets) {
+  check(logits.rank() >= 1 && logits.shape().without(-1) == targets.shape(),
+        "score: logits of shape ", logits.shape(), " do not fit targets of shape ", targets.shape(),
+        "; expected one more axis, the vocabulary");
+  const Tensor answers = logits.to(Device{});
+  const Tensor wanted = targets.to(Device{});
+  const Index vocabulary = logits.size(-1);
+  Score result;
+  dispatch_floating(logits.dtype(), "score", [&](auto zero) {
+    const auto* row = answers.data<decltype(zero)>();
+    for (Index target : wanted.values<Index>()) {
+      if (target != kIgnoredTarget) {
+        ++result.counted;
+        if (largest(row, vocabulary) == target) ++result.right;
+      }
+      row += vocabulary;
+    }
+  });
+  return result;
+}
+
+}  // namespace vla

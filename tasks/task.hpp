@@ -1,0 +1,47 @@
+// What a task is: a source of labelled sequences, and how answers to it are scored.
+#pragma once
+
+#include "framework/random.hpp"
+#include "framework/tensor.hpp"
+
+namespace vla {
+
+/// A target that counts neither in the loss nor in the accuracy.
+inline constexpr Index kIgnoredTarget = -100;
+
+/// Sequences and what is asked of them: both int64 (B, T). targets[b, t] is the token to predict
+/// from tokens[b, 0 .. t], or kIgnoredTarget.
+struct Batch {
+  Tensor tokens, targets;
+};
+
+/// A source of labelled sequences.
+class Task {
+ public:
+  virtual ~Task() = default;
+  /// Tokens are 0 .. vocabulary-1.
+  virtual Index vocabulary() const = 0;
+  /// Tokens in a sequence, T.
+  virtual Index length() const = 0;
+  /// The accuracy that takes no skill: each task says whose it is.
+  virtual double chance() const = 0;
+  /// `size` examples, a pure function of the state of `rng`, on the CPU. Throws Error for a
+  /// negative size.
+  virtual Batch sample(Index size, Rng& rng) const = 0;
+};
+
+/// Right answers among the counted ones. Scores of several batches add up.
+struct Score {
+  Index right = 0;
+  Index counted = 0;
+  /// right / counted, 0 when nothing was counted.
+  double accuracy() const;
+  Score& operator+=(const Score& other);
+};
+
+/// Compares the largest logit at each place, logits (..., vocabulary), with the target there,
+/// targets int64 (...). Of equal logits the first is the answer; NaN is never one. Throws Error
+/// for shapes that do not fit.
+Score score(const Tensor& logits, const Tensor& targets);
+
+}  // namespace vla

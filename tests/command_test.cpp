@@ -1,0 +1,319 @@
+// The vla program as its users see it: exit codes, messages, and the files of a run.
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <boost/test/unit_test.hpp>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "tests/temporary_directory.hpp"
+#include "tools/run.hpp"
+
+namespace vla {
+namespace {
+
+std::string read(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+struct Outcome {
+  int code = -1;
+  std::string out, errors;
+};
+
+// A folder in which the program is run.
+struct Place : TemporaryDirectory {
+  Outcome run(const std::string& words) const {
+    const std::string command = "cd '" + path().string() + "' && '" VLA_PROGRAM "' " + words +
+                                " >stdout.txt 2>stderr.txt </dev/null";
+    const int status = std::system(command.c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read(*this / "stdout.txt"),
+            read(*this / "stderr.txt")};
+  }
+  bool has(const std::string& name) const { return std::filesystem::exists(*this / name); }
+};
+
+// A model and a schedule that take a second.
+const std::string kSmall =
+    "train --pairs 2 --vocabulary 16 --width 16 --heads 2 --layers 1 --hidden 16 --batch 4 "
+    "--warm-up 2 --steps 8 --report-every 2 --checkpoint-every 3 --threads 1 ";
+
+std::vector<nlohmann::json> lines_of(const std::filesystem::path& path) {
+  std::vector<nlohmann::json> result;
+  std::istringstream text(read(path));
+  for (std::string line; std::getline(text, line);) {
+    result.push_back(nlohmann::json::parse(line, nullptr, false));
+    BOOST_REQUIRE(result.back().is_object());
+  }
+  return result;
+}
+
+// Refused: exit code 2, nothing on stdout, and one line "vla: ..." that holds all `parts`.
+void check_refused(const Place& place, const std::string& words,
+                   const std::vector<std::string>& parts) {
+  BOOST_TEST_CONTEXT("vla " << words) {
+    const Outcome outcome = place.run(words);
+    BOOST_TEST(outcome.code == 2);
+    BOOST_TEST(outcome.out == "");
+    BOOST_TEST(outcome.errors.starts_with("vla: "));
+    BOOST_TEST(std::ranges::count(outcome.errors, '\n') == 1);
+    for (const std::string& part : parts)
+      BOOST_TEST((outcome.errors.find(part) != std::string::npos),
+                 "'" << part << "' is not in: " << outcome.errors);
+  }
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(command)
+
+BOOST_AUTO_TEST_CASE(version_and_help) {
+  const Place place;
+  BOOST_TEST(place.run("--version").out == "vla " VLA_VERSION "\n");
+  BOOST_TEST(place.run("--version").code == 0);
+  for (const char* command :
+       {"train", "eval", "report", "tasks", "models", "gradcheck", "verify"}) {
+    const Outcome help = place.run(std::string(command) + " --help");
+    BOOST_TEST(help.code == 0);
+    BOOST_TEST((help.out.find("Example:\n  vla " + std::string(command)) != std::string::npos),
+               "no example in the help of " << command);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(tasks_and_models_are_listed) {
+  const Place place;
+  BOOST_TEST(place.run("tasks").out.find("mqar") != std::string::npos);
+  const Outcome models = place.run("models");
+  for (const ModelKind& kind : model_kinds())
+    BOOST_TEST(models.out.find(kind.name) != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(bad_words_are_refused) {
+  const Place place;
+  check_refused(place, "", {"no command given", "train, eval"});
+  check_refused(place, "trian", {"unknown command 'trian'", "train, eval"});
+  check_refused(place, "train --stepps 5", {"unknown option '--stepps'", "--steps"});
+  check_refused(place, "train word", {"unexpected 'word'"});
+  check_refused(place, "train --steps", {"--steps"});
+  check_refused(place, "train --steps ten", {"--steps 'ten' is not a whole number"});
+  check_refused(place, "train --steps 5.5", {"--steps '5.5' is not a whole number"});
+  check_refused(place, "train --steps 99999999999999999999", {"--steps", "out of range"});
+  check_refused(place, "train --rate fast", {"--rate 'fast' is not a number"});
+  check_refused(place, "train --seed -1", {"--seed '-1' is not a whole number of 0 or more"});
+  check_refused(place, "eval", {"run"});
+  check_refused(place, "gradcheck nonsense", {"'nonsense'"});
+}
+
+BOOST_AUTO_TEST_CASE(bad_settings_are_refused_before_anything_is_written) {
+  const Place place;
+  const auto refused = [&place](const std::string& setting, std::vector<std::string> parts) {
+    check_refused(place, "train --out run " + setting, parts);
+    BOOST_TEST(!place.has("run"));
+  };
+  refused("--task copy", {"unknown task 'copy'; allowed: mqar"});
+  refused("--model gpt", {"unknown model 'gpt'; allowed: vla, deltanet, linear, softmax"});
+  refused("--device tpu", {"unknown device 'tpu'; allowed: cpu"});
+  refused("--device cuda", {"cuda"});
+  refused("--dtype float16", {"--dtype 'float16' is not allowed; float32 or float64"});
+  refused("--dtype int64", {"float32 or float64"});
+  refused("--form zoo", {"unknown form 'zoo'; allowed: notebook, zoology"});
+  refused("--penalty sum", {"'sum'", "key, learned"});
+  refused("--pairs 70 --vocabulary 65", {"pairs 70 needs at least 70 keys, vocabulary has 64"});
+  refused("--length 10", {"length 10 is too short for 8 pairs", "18 or more"});
+  refused("--heads 3", {"128", "3"});
+  refused("--width 0", {"width 0"});
+  refused("--layers 0", {"--layers 0 is not allowed; 1 to"});
+  refused("--batch 0", {"--batch 0 is not allowed; 1 or more"});
+  refused("--steps 0", {"--steps 0 is not allowed; 1 or more"});
+  refused("--rate nan", {"--rate nan is not allowed; above 0"});
+  refused("--until 2", {"--until 2 is not allowed; 0 to 1"});
+  refused("--threads -1", {"--threads -1 is not allowed; 0 to"});
+  refused("--stop-at 9000", {"--stop-at 9000 is not allowed; 1 to 3000"});
+  refused("--force --resume run", {"exclude each other"});
+  refused("--width 100000000 --heads 1", {});
+}
+
+BOOST_AUTO_TEST_CASE(a_run_leaves_its_settings_reports_and_checkpoint) {
+  const Place place;
+  const Outcome outcome = place.run(kSmall + "--out runs/first");
+  BOOST_REQUIRE_EQUAL(outcome.errors, "");
+  BOOST_TEST(outcome.code == 0);
+  BOOST_TEST(outcome.out.find("step     8/8") != std::string::npos);
+  BOOST_TEST(outcome.out.find('\r') == std::string::npos);  // plain lines, not on a terminal
+
+  const auto config = nlohmann::json::parse(read(place / "runs/first/config.json"));
+  BOOST_TEST(config["pairs"] == 2);
+  BOOST_TEST(config["model"] == "vla");
+  BOOST_TEST(config["rate"] == 1e-3);
+  BOOST_TEST(config["version"] == VLA_VERSION);
+
+  const auto lines = lines_of(place / "runs/first/metrics.jsonl");
+  BOOST_REQUIRE_EQUAL(lines.size(), 5);  // a report every 2 of 8 steps, and the evaluation
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    const bool last = i + 1 == lines.size();
+    BOOST_TEST(lines[i].at("split") == (last ? "held-out" : "train"));
+    BOOST_TEST(lines[i].at("step") == (last ? 8 : 2 * (i + 1)));
+    for (const char* name : {"loss", "accuracy", "tokens_per_second"}) {
+      BOOST_TEST(lines[i].at(name).is_number());
+      BOOST_TEST(lines[i].at(name).get<double>() >= 0);
+    }
+  }
+  BOOST_TEST(std::abs(lines[0]["loss"].get<double>() - std::log(16.0)) < 1);
+  BOOST_TEST(lines.back()["examples"] == 2000);
+  BOOST_TEST(place.has("runs/first/checkpoint.safetensors"));
+}
+
+BOOST_AUTO_TEST_CASE(a_run_is_not_overwritten_without_force) {
+  const Place place;
+  BOOST_REQUIRE_EQUAL(place.run(kSmall + "--out run").code, 0);
+  const std::string before = read(place / "run/checkpoint.safetensors");
+  check_refused(place, kSmall + "--out run --seed 2", {"run exists", "--force", "--resume"});
+  BOOST_TEST((read(place / "run/checkpoint.safetensors") == before));
+  BOOST_TEST(place.run(kSmall + "--out run --seed 2 --force").code == 0);
+  BOOST_TEST((read(place / "run/checkpoint.safetensors") != before));
+  BOOST_TEST(lines_of(place / "run/metrics.jsonl").size() == 5);
+  std::ofstream(place / "file") << "text";
+  check_refused(place, kSmall + "--out file --force", {"file exists and is not a directory"});
+  check_refused(place, kSmall + "--out file/run", {"file/run"});
+}
+
+// Eight steps at once, and four and four, end in the same bytes; so do the reports, but for times.
+BOOST_AUTO_TEST_CASE(a_resumed_run_goes_on_to_the_bit) {
+  const Place place;
+  for (const std::string model : {"vla", "softmax"}) {
+    const std::string words = kSmall + "--model " + model + " --out " + model;
+    BOOST_REQUIRE_EQUAL(place.run(words + "_whole").code, 0);
+    const Outcome left = place.run(words + "_parts --stop-at 4");
+    BOOST_TEST(left.out.find("left at step 4 of 8") != std::string::npos);
+    const std::string whole = read(place / (model + "_whole/checkpoint.safetensors"));
+    const std::string parts = model + "_parts/checkpoint.safetensors";
+    BOOST_TEST((read(place / parts) != whole));
+    const Outcome resumed = place.run("train --resume " + model + "_parts");
+    BOOST_TEST(resumed.errors == "");
+    BOOST_TEST((read(place / parts) == whole));
+
+    const auto expected = lines_of(place / (model + "_whole/metrics.jsonl"));
+    const auto reports = lines_of(place / (model + "_parts/metrics.jsonl"));
+    BOOST_REQUIRE_EQUAL(reports.size(), expected.size());
+    for (std::size_t i = 0; i < reports.size(); ++i)
+      for (const char* name : {"split", "step", "loss", "accuracy"})
+        BOOST_TEST((reports[i].at(name) == expected[i].at(name)), "line " << i << ", " << name);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_run_that_was_cut_off_goes_on_from_its_checkpoint) {
+  const Place place;
+  BOOST_REQUIRE_EQUAL(place.run(kSmall + "--out whole").code, 0);
+  BOOST_REQUIRE_EQUAL(place.run(kSmall + "--out cut --stop-at 3").code, 0);
+  // Reports beyond the checkpoint, the last one cut off in the middle.
+  std::ofstream(place / "cut/metrics.jsonl", std::ios::app)
+      << R"({"split":"train","step":4,"loss":9,"accuracy":0,"tokens_per_second":1})"
+      << "\n"
+      << R"({"split":"train","st)";
+  BOOST_TEST(place.run("train --resume --out cut").errors == "");
+  BOOST_TEST(
+      (read(place / "cut/checkpoint.safetensors") == read(place / "whole/checkpoint.safetensors")));
+  BOOST_TEST(lines_of(place / "cut/metrics.jsonl").size() == 5);
+}
+
+BOOST_AUTO_TEST_CASE(a_resumed_run_keeps_its_settings) {
+  const Place place;
+  BOOST_REQUIRE_EQUAL(place.run(kSmall + "--out run --stop-at 4").code, 0);
+  check_refused(place, "train --resume run --rate 0.5",
+                {"--rate 0.5 differs from the run's 0.001"});
+  check_refused(place, "train --resume run --tied-head --no-tied-head", {"--tied-head"});
+  check_refused(place, "train --resume run --out other", {"run", "other", "different runs"});
+  check_refused(place, "train --resume", {"--resume RUN"});
+  check_refused(place, "train --resume nothing", {"nothing/config.json"});
+  BOOST_TEST(place.run(kSmall + "--resume --out run").errors == "");
+  const std::string metrics = read(place / "run/metrics.jsonl");
+  const Outcome again = place.run("train --resume run");
+  BOOST_TEST(again.code == 0);
+  BOOST_TEST(again.out.find("is finished") != std::string::npos);
+  BOOST_TEST(read(place / "run/metrics.jsonl") == metrics);
+}
+
+BOOST_AUTO_TEST_CASE(a_run_stops_once_it_is_good_enough) {
+  const Place place;
+  BOOST_TEST(place.run(kSmall + "--until 0.0001 --pairs 1 --vocabulary 2 --out run").code == 0);
+  const auto lines = lines_of(place / "run/metrics.jsonl");  // one answer is possible: 1.0 at once
+  BOOST_REQUIRE_EQUAL(lines.size(), 2);
+  BOOST_TEST(lines.back()["step"] == 2);
+  BOOST_TEST(place.has("run/checkpoint.safetensors"));
+}
+
+BOOST_AUTO_TEST_CASE(a_loss_that_is_not_finite_ends_the_run) {
+  const Place place;
+  const Outcome outcome =
+      place.run(kSmall + "--rate 1e30 --clip 0 --warm-up 0 --decay 0 --report-every 8 --out run");
+  BOOST_TEST(outcome.code == 2);
+  BOOST_TEST(std::ranges::count(outcome.errors, '\n') == 1);
+  BOOST_TEST((outcome.errors.starts_with("vla: loss is ") &&
+              outcome.errors.find(" at step ") != std::string::npos),
+             outcome.errors);
+}
+
+BOOST_AUTO_TEST_CASE(eval_reproduces_the_final_evaluation) {
+  const Place place;
+  for (const std::string model : {"vla", "deltanet", "linear", "softmax"}) {
+    const Outcome trained = place.run(kSmall + "--rate 0.02 --model " + model + " --out " + model);
+    const std::string last = trained.out.substr(trained.out.find("held-out accuracy"));
+    const std::string figures = last.substr(0, last.find(" after"));
+    const Outcome outcome = place.run("eval " + model);
+    BOOST_TEST(outcome.errors == "");
+    BOOST_TEST(outcome.out.starts_with(figures + " (2000 examples of 7 tokens, chance "));
+  }
+  const Outcome longer = place.run("eval vla --pairs 4 --length 30 --examples 10");
+  BOOST_TEST(longer.out.find("(10 examples of 30 tokens, chance 0.3") != std::string::npos);
+  check_refused(place, "eval vla --pairs 16", {"pairs 16 needs at least 16 keys"});
+  check_refused(place, "eval vla --examples 0", {"--examples 0 is not allowed; 1 or more"});
+  check_refused(place, "eval vla --vocabulary 20", {"unknown option '--vocabulary'"});
+  check_refused(place, "eval nothing", {"nothing/config.json"});
+
+  const Outcome table = place.run("report vla softmax");
+  BOOST_TEST(std::ranges::count(table.out, '\n') == 3);
+  for (const char* word : {"accuracy", "loss", "steps", "tokens/s", "chance", "softmax"})
+    BOOST_TEST((table.out.find(word) != std::string::npos), "no " << word << " in " << table.out);
+}
+
+BOOST_AUTO_TEST_CASE(eval_refuses_what_is_not_a_run) {
+  const Place place;
+  BOOST_REQUIRE_EQUAL(place.run(kSmall + "--out run --stop-at 2").code, 0);
+  const std::string config = read(place / "run/config.json");
+  const auto with = [&](const std::string& from, const std::string& to) {
+    std::string text = config;
+    text.replace(text.find(from), from.size(), to);
+    std::ofstream(place / "run/config.json") << text;
+  };
+  with("\"pairs\": 2", "\"pairs\": \"two\"");
+  check_refused(place, "eval run", {"run/config.json", "'pairs'", "is not a whole number"});
+  with("\"pairs\"", "\"peers\"");
+  check_refused(place, "eval run", {"run/config.json", "'pairs' is missing"});
+  with("{", "{\"more\": 1,");
+  check_refused(place, "eval run", {"run/config.json", "unknown setting 'more'"});
+  with("{", "[");
+  check_refused(place, "eval run", {"run/config.json", "not a JSON object"});
+  with("\"width\": 16", "\"width\": 32");
+  check_refused(place, "eval run", {"checkpoint.safetensors"});
+}
+
+BOOST_AUTO_TEST_CASE(settings_survive_their_text) {
+  TrainOptions options;
+  options.seed = ~std::uint64_t{0};
+  options.rate = 0.1 + 0.2;
+  options.data.random_filler = false;
+  options.mixer.attention.dtype = DType::float64;
+  const TrainOptions again = options_from_json(to_json(options), "text");
+  BOOST_TEST(again.seed == options.seed);
+  BOOST_TEST(again.rate == options.rate);
+  BOOST_TEST(to_json(again) == to_json(options));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace vla

@@ -1,0 +1,165 @@
+// Layers and models as wholes: shapes, causality, settings, and the facts VLA promises.
+
+#include "models/models.hpp"
+
+#include "framework/framework.hpp"
+#include "tests/compare.hpp"
+
+namespace vla {
+namespace {
+
+Tensor tokens(Index batch, Index time, Index vocabulary, std::uint64_t seed = 1) {
+  Rng rng(seed);
+  Tensor result({batch, time}, DType::int64);
+  for (auto& token : result.mutable_values<Index>()) token = rng.below(vocabulary);
+  return result;
+}
+
+MixerConfig small(Index convolution = 4) {
+  return {
+      .attention = {.width = 12, .heads = 3, .convolution = convolution, .dtype = DType::float64}};
+}
+
+LanguageModel small_model(std::string_view kind, Rng& rng) {
+  return LanguageModel(
+      {.body = {.vocabulary = 9, .width = 12, .layers = 2, .hidden = 16, .dtype = DType::float64}},
+      mixer_factory(kind, small()), rng);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(models)
+
+BOOST_AUTO_TEST_CASE(every_mixer_is_causal) {
+  for (const ModelKind& kind : model_kinds()) {
+    BOOST_TEST_CONTEXT(kind.name) {
+      Rng rng(5);
+      const auto mixer = mixer_factory(kind.name, small())(rng);
+      Tensor x = rng.normal({1, 10, 12}, DType::float64);
+      const Tensor before = (*mixer)(Var(x)).value();
+      Tensor changed = x.clone();
+      for (std::size_t i = 6 * 12; i < 120; ++i) changed.mutable_values<double>()[i] = 3;
+      const Tensor after = (*mixer)(Var(changed)).value();
+      for (Index t = 0; t < 10; ++t) {
+        double difference = 0;
+        for (Index i = 0; i < 12; ++i)
+          difference += std::abs(before.at<double>({0, t, i}) - after.at<double>({0, t, i}));
+        if (t < 6)
+          BOOST_TEST(difference == 0);
+        else
+          BOOST_TEST(difference > 1e-6);
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(lengths_zero_and_one_are_legal) {
+  for (const ModelKind& kind : model_kinds()) {
+    for (Index time : {0, 1}) {
+      BOOST_TEST_CONTEXT(kind.name << ", T " << time) {
+        Rng rng(6);
+        LanguageModel model = small_model(kind.name, rng);
+        Tape tape;
+        const Var logits = model(tokens(2, time, 9));
+        BOOST_TEST(logits.shape() == Shape({2, time, 9}));
+        const Gradients gradients = tape.backward(sum(square(logits)));
+        for (const Parameter& parameter : parameters(model)) {
+          const Tensor* gradient = gradients.find(parameter.variable);
+          BOOST_REQUIRE_MESSAGE(gradient, parameter.name);
+          for (double value : gradient->values<double>()) BOOST_TEST(std::isfinite(value));
+        }
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(parameters_have_names_and_counts) {
+  Rng rng(1);
+  VlaLanguageModel model({}, rng);
+  const std::vector<Parameter> all = parameters(model);
+  BOOST_TEST(all.front().name == "tokens.weight");
+  const auto named = [&](const std::string& name) {
+    return std::any_of(all.begin(), all.end(), [&](const Parameter& p) { return p.name == name; });
+  };
+  BOOST_TEST(named("blocks.1.mixer.query.convolution.weight"));
+  BOOST_TEST(named("blocks.0.mixer.penalty.lambda0"));
+  // tokens 128 x 128; a block: q, k, v, o 4 (128^2 + 128), convolutions 3 (128 x 4), beta 129 x 4,
+  // lambda0 4, norms 3 x 256, MLP 128 x 256 x 2 + 256 + 128; final norm 256.
+  const Index block =
+      4 * (128 * 128 + 128) + 3 * 128 * 4 + 129 * 4 + 4 + 3 * 256 + 2 * 128 * 256 + 256 + 128;
+  BOOST_TEST(parameter_count(model) == 128 * 128 + 2 * block + 256);
+}
+
+BOOST_AUTO_TEST_CASE(bad_settings_are_named) {
+  const auto factory = [](std::string_view kind, MixerConfig config) {
+    return [=] { mixer_factory(kind, config); };
+  };
+  BOOST_CHECK_EXCEPTION(factory("mamba", {})(), Error,
+                        says("unknown model 'mamba'; allowed: vla, deltanet, linear, softmax"));
+  BOOST_CHECK_EXCEPTION(factory("vla", {.attention = {.width = 10, .heads = 3}})(), Error,
+                        says("attention: width 10 is not divisible by 3 heads"));
+  BOOST_CHECK_EXCEPTION(factory("vla", {.penalty = "none"})(), Error,
+                        says("unknown penalty 'none'; allowed: key, learned"));
+  BOOST_CHECK_EXCEPTION(factory("vla", {.rank = 2})(), Error,
+                        says("rank 2 needs --penalty learned; penalty 'key' has rank 1"));
+  BOOST_CHECK_EXCEPTION(
+      factory("softmax", {.forget = true})(), Error,
+      says("model 'softmax' has no penalty: penalty, rank, forget and restore period are for vla"));
+}
+
+BOOST_AUTO_TEST_CASE(a_classifier_averages_over_time) {
+  Rng rng(3);
+  Classifier model(
+      {.body = {.vocabulary = 9, .width = 12, .layers = 1, .hidden = 8, .dtype = DType::float64},
+       .classes = 5},
+      mixer_factory("vla", small()), rng);
+  Tape tape;
+  const Var logits = model(tokens(4, 6, 9));
+  BOOST_TEST(logits.shape() == Shape({4, 5}));
+  const Gradients gradients = tape.backward(sum(logits));
+  for (const Parameter& parameter : parameters(model))
+    BOOST_TEST(gradients.find(parameter.variable) != nullptr, parameter.name);
+}
+
+BOOST_AUTO_TEST_CASE(a_sequence_longer_than_its_positions_is_refused) {
+  Rng rng(3);
+  LanguageModel model({.body = {.vocabulary = 9,
+                                .width = 12,
+                                .layers = 1,
+                                .hidden = 8,
+                                .positions = 4,
+                                .dtype = DType::float64}},
+                      mixer_factory("linear", small()), rng);
+  BOOST_TEST(model(tokens(1, 4, 9)).shape() == Shape({1, 4, 9}));
+  BOOST_CHECK_EXCEPTION(model(tokens(1, 5, 9)), Error,
+                        says("model: 5 tokens, but positions for 4"));
+}
+
+// With penalty u = sqrt(beta) k the memory is at every token the weighted ridge regression of the
+// values on the keys: S_t M_t = sum_s beta_s v_s k_s^T.
+BOOST_AUTO_TEST_CASE(the_memory_solves_weighted_least_squares) {
+  constexpr Index time = 23, d = 5;
+  Rng rng(12);
+  const Shape shape{1, time, 1, d};
+  const Var k(rng.normal(shape, DType::float64)), v(rng.normal(shape, DType::float64));
+  const Var beta(rng.uniform({1, time, 1}, DType::float64));
+  const InversePenaltyResult solved = inverse_penalty(
+      k,
+      {.directions = k, .weights = beta, .lambda0 = Var(Tensor::full({1}, 0.3, DType::float64))});
+  const DeltaRuleResult memory = delta_rule(
+      {.query = k, .key = k, .coefficient = scale_heads(solved.output, beta), .value = v});
+  const Tensor product =
+      matmul(Var(memory.final_state.value()), Var(solved.penalty)).value().reshape(Shape{d, d});
+  Tensor expected = Tensor::zeros({d, d}, DType::float64);
+  for (Index t = 0; t < time; ++t)
+    for (Index i = 0; i < d; ++i)
+      for (Index j = 0; j < d; ++j)
+        expected.mutable_values<double>()[static_cast<std::size_t>(i * d + j)] +=
+            beta.value().at<double>({0, t, 0}) * v.value().at<double>({0, t, 0, i}) *
+            k.value().at<double>({0, t, 0, j});
+  check_close(product, expected, 1e-12);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace vla

@@ -1,0 +1,75 @@
+// vla eval
+#include <fmt/format.h>
+
+#include <iostream>
+#include <memory>
+
+#include "framework/checkpoint.hpp"
+#include "framework/parallel.hpp"
+#include "tools/command_line.hpp"
+#include "tools/run.hpp"
+#include "tools/training.hpp"
+
+namespace vla {
+namespace {
+
+struct Request {
+  std::string run;
+  TaskConfig data;
+  Index examples = kFinalExamples;
+  Index threads = 0;
+};
+
+// The model is that of the run; the task differs from the run's in what the command line names.
+int run_eval(const CLI::App& app, const Request& request) {
+  check(request.examples >= 1, "--examples ", request.examples, " is not allowed; 1 or more");
+  check(request.threads >= 0 && request.threads <= 4096, "--threads ", request.threads,
+        " is not allowed; 0 to 4096");
+  const RunDirectory run(request.run);
+  TrainOptions options = run.options();
+  check_settings(options);
+  const Index threads = request.threads > 0 ? request.threads : options.threads;
+  if (threads > 0) set_thread_count(static_cast<int>(threads));
+
+  LanguageModel model = make_model(options, *make_task(options));
+  load_checkpoint(run.checkpoint(), parameters(model), nullptr);
+
+  std::vector<std::pair<std::string, std::string>> changes;
+  TaskConfig given = request.data;
+  visit_task_settings(given, [&](const std::string& name, auto& value, const char*) {
+    const CLI::Option* option = app.get_option_no_throw("--" + name);
+    if (option != nullptr && option->count() > 0) changes.emplace_back(name, setting_text(value));
+  });
+  visit_task_settings(options.data, [&](const std::string& name, auto& value, const char*) {
+    for (const auto& [changed, text] : changes)
+      if (changed == name) parse_setting(name, text, value);
+  });
+  const std::unique_ptr<Task> task = make_task(options);
+  const Evaluation result = evaluate(model, *task, request.examples, options.batch,
+                                     run_rng(options.seed, RunStream::final_evaluation));
+  std::cout << fmt::format(
+      "held-out accuracy {:.4f}, loss {:.4f} ({} examples of {} tokens, "
+      "chance {:.3f})\n",
+      result.accuracy, result.loss, result.examples, task->length(), task->chance());
+  return 0;
+}
+
+}  // namespace
+
+Command eval_command(CLI::App& program) {
+  CLI::App* app = program.add_subcommand("eval", "Evaluate the model of a run on fresh examples");
+  app->footer("Example:\n  vla eval runs/first --pairs 16");
+  const auto request = std::make_shared<Request>();
+  app->add_option("run", request->run, "directory of the run")->type_name("RUN")->required();
+  visit_task_settings(request->data,
+                      [&](const std::string& name, auto& value, const char* description) {
+                        if (name == "vocabulary") return;  // the model has its own
+                        CLI::Option* option = add_setting(*app, name, value, description);
+                        if (!option->get_default_str().empty()) option->default_str("as trained");
+                      });
+  add_setting(*app, "examples", request->examples, "how many examples");
+  add_setting(*app, "threads", request->threads, "CPU threads; 0: as trained");
+  return {app, [app, request] { return run_eval(*app, *request); }};
+}
+
+}  // namespace vla

@@ -1,0 +1,31 @@
+// The vla program: trains, evaluates and checks. One file per subcommand.
+#include <iostream>
+#include <new>
+#include <vector>
+
+#include "tools/command_line.hpp"
+
+int main(int count, char** words) {
+  CLI::App program("Variational Linear Attention and its baselines: train, evaluate, check");
+  program.set_version_flag("--version", "vla " VLA_VERSION);
+  program.require_subcommand(1);
+  const std::vector<vla::Command> commands = {
+      vla::train_command(program),  vla::eval_command(program),   vla::report_command(program),
+      vla::tasks_command(program),  vla::models_command(program), vla::gradcheck_command(program),
+      vla::verify_command(program),
+  };
+  try {
+    program.parse(count, words);
+    for (const vla::Command& command : commands)
+      if (command.app->parsed()) return command.run();
+  } catch (const CLI::Success& request) {  // --help, --version
+    return program.exit(request);
+  } catch (const CLI::ParseError& error) {
+    std::cerr << "vla: " << vla::explain(program, error) << std::endl;
+  } catch (const std::bad_alloc&) {
+    std::cerr << "vla: out of memory; try smaller sizes" << std::endl;
+  } catch (const std::exception& error) {
+    std::cerr << "vla: " << error.what() << std::endl;
+  }
+  return 2;
+}

@@ -1,0 +1,118 @@
+#include "tools/run.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "framework/file.hpp"
+
+namespace vla {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string read_text(const fs::path& path) {
+  const InputFile file(path);
+  std::string text(file.bytes(), '\0');
+  file.read(0, std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
+void write_text(const fs::path& path, const std::string& text) {
+  replace_file(path, {std::as_bytes(std::span(text))});
+}
+
+std::string to_line(const Metrics& metrics) {
+  nlohmann::ordered_json json = {{"split", metrics.split},
+                                 {"step", metrics.step},
+                                 {"loss", metrics.loss},
+                                 {"accuracy", metrics.accuracy},
+                                 {"tokens_per_second", metrics.tokens_per_second}};
+  for (const auto& [name, value] : metrics.more) json[name] = value;
+  return json.dump() + "\n";
+}
+
+// Takes a number out of a line's object.
+double take(nlohmann::json& json, const std::string& name, const std::string& where) {
+  check(json.contains(name) && json[name].is_number(), where, ": no number '", name, "'");
+  const double value = json[name];
+  json.erase(name);
+  return value;
+}
+
+Metrics from_line(const std::string& line, const std::string& where) {
+  nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
+  check(json.is_object(), where, ": not a JSON object");
+  check(json.contains("split") && json["split"].is_string(), where, ": no text 'split'");
+  Metrics metrics{.split = json["split"],
+                  .step = static_cast<Index>(take(json, "step", where)),
+                  .loss = take(json, "loss", where),
+                  .accuracy = take(json, "accuracy", where),
+                  .tokens_per_second = take(json, "tokens_per_second", where),
+                  .more = {}};
+  for (const auto& [name, value] : json.items())
+    if (value.is_number()) metrics.more[name] = value;
+  return metrics;
+}
+
+}  // namespace
+
+void RunDirectory::check_free(bool force) const {
+  std::error_code ignored;
+  if (!fs::exists(path_, ignored)) return;
+  check(fs::is_directory(path_, ignored), path_.string(), " exists and is not a directory");
+  check(force || fs::is_empty(path_, ignored), path_.string(),
+        " exists and is not overwritten; give another --out, --force to start it anew, or "
+        "--resume to go on with it");
+}
+
+void RunDirectory::create(const TrainOptions& options) const {
+  std::error_code error;
+  fs::create_directories(path_, error);
+  check(!error, "cannot make the directory ", path_.string(), ": ", error.message());
+  for (const fs::path& old : {metrics_path(), checkpoint(), config_path()}) {
+    fs::remove(old, error);
+    check(!error, "cannot remove ", old.string(), ": ", error.message());
+  }
+  write_text(config_path(), to_json(options));
+}
+
+TrainOptions RunDirectory::options() const {
+  return options_from_json(read_text(config_path()), config_path().string());
+}
+
+std::vector<Metrics> RunDirectory::metrics() const {
+  std::vector<Metrics> result;
+  std::error_code ignored;
+  if (!fs::exists(metrics_path(), ignored)) return result;
+  std::istringstream lines(read_text(metrics_path()));
+  for (std::string line; std::getline(lines, line);) {
+    if (lines.eof()) break;  // cut off in the middle, when the run was ended from outside
+    result.push_back(
+        from_line(line, concatenate(metrics_path().string(), ", line ", result.size() + 1)));
+  }
+  return result;
+}
+
+std::optional<Metrics> RunDirectory::held_out() const {
+  const std::vector<Metrics> lines = metrics();
+  if (lines.empty() || !lines.back().held_out()) return std::nullopt;
+  return lines.back();
+}
+
+void RunDirectory::append(const Metrics& line) const {
+  std::ofstream file(metrics_path(), std::ios::app);
+  file << to_line(line) << std::flush;
+  check(file.good(), "cannot write ", metrics_path().string(), ": ", std::strerror(errno));
+}
+
+void RunDirectory::keep_metrics_until(Index step) const {
+  std::string kept;
+  for (const Metrics& line : metrics())
+    if (line.step <= step && !line.held_out()) kept += to_line(line);
+  write_text(metrics_path(), kept);
+}
+
+}  // namespace vla

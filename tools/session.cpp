@@ -1,0 +1,182 @@
+#include "tools/session.hpp"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <memory>
+#include <utility>
+
+#include "tools/training.hpp"
+
+namespace vla {
+namespace {
+
+// Seconds since it was made or last asked.
+class Stopwatch {
+ public:
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    return std::chrono::duration<double>(now - std::exchange(last_, now)).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+// Sums over the steps of a session or of the stretch between two reports.
+struct Meter {
+  Index steps = 0;
+  double loss = 0;
+  double seconds = 0;
+
+  void add(double step_loss, double step_seconds) {
+    ++steps;
+    loss += step_loss;
+    seconds += step_seconds;
+  }
+  double mean_loss() const { return steps == 0 ? 0 : loss / static_cast<double>(steps); }
+  double per_second(Index tokens_per_step) const {
+    return seconds > 0 ? static_cast<double>(steps * tokens_per_step) / seconds : 0;
+  }
+};
+
+// The run as the loop of `train` needs it: what to measure, to say and to write.
+class Run {
+ public:
+  Run(const TrainOptions& options, const Session& session, Progress& progress)
+      : options_(options), session_(session), directory_(session.directory), progress_(progress) {}
+
+  /// Makes the training and its directory, or takes both up again.
+  void open();
+  /// Learns up to step `last`; returns whether the accuracy asked for was reached.
+  bool learn(Index last);
+  Metrics finish();
+
+  Index steps() const { return training_->steps(); }
+  bool written() const { return !session_.directory.empty(); }
+  const RunDirectory& directory() const { return directory_; }
+
+ private:
+  bool reached(double accuracy) const { return options_.until > 0 && accuracy >= options_.until; }
+  Metrics report(const Training::Step& last_step, const Meter& stretch);
+  std::string line(double loss, double tokens_per_second) const;
+
+  const TrainOptions& options_;
+  const Session& session_;
+  RunDirectory directory_;
+  Progress& progress_;
+  std::unique_ptr<Training> training_;
+  Meter total_;
+  Stopwatch watch_;
+  double elapsed_ = 0;  // training and evaluation in this session
+  double accuracy_ = 0;
+};
+
+void Run::open() {
+  training_ = std::make_unique<Training>(options_);
+  if (session_.resume) {
+    training_->load(directory_.checkpoint());
+    directory_.keep_metrics_until(steps());
+    const std::vector<Metrics> before = directory_.metrics();
+    if (!before.empty()) accuracy_ = before.back().accuracy;
+  } else if (written()) {
+    directory_.create(options_);
+  }
+  progress_.say(fmt::format("{} on {}: {} parameters, {} x {} tokens a step, chance {:.3f}{}",
+                            options_.model, options_.task, training_->parameters(), options_.batch,
+                            training_->task().length(), training_->task().chance(),
+                            session_.resume ? fmt::format(", from step {}", steps()) : ""));
+}
+
+bool Run::learn(Index last) {
+  bool done = reached(accuracy_);
+  Meter stretch;
+  watch_.lap();
+  while (!done && steps() < last) {
+    const Training::Step step = training_->step();
+    const double seconds = watch_.lap();
+    elapsed_ += seconds;
+    stretch.add(step.loss, seconds);
+    total_.add(step.loss, seconds);
+    if (steps() % options_.report_every == 0 || steps() == options_.steps) {
+      done = reached(report(step, std::exchange(stretch, {})).accuracy);
+      elapsed_ += watch_.lap();
+    } else {
+      progress_.update(line(step.loss, stretch.per_second(training_->tokens_per_step())));
+    }
+    if (written() && options_.checkpoint_every > 0 && steps() % options_.checkpoint_every == 0)
+      training_->save(directory_.checkpoint());
+  }
+  if (written()) training_->save(directory_.checkpoint());
+  return done;
+}
+
+Metrics Run::report(const Training::Step& last_step, const Meter& stretch) {
+  const Evaluation held_out = training_->report_evaluation();
+  accuracy_ = held_out.accuracy;
+  const Metrics metrics{.step = steps(),
+                        .loss = stretch.mean_loss(),
+                        .accuracy = held_out.accuracy,
+                        .tokens_per_second = stretch.per_second(training_->tokens_per_step()),
+                        .more = {{"held_out_loss", held_out.loss},
+                                 {"gradient_norm", last_step.gradient_norm},
+                                 {"rate", last_step.rate}}};
+  if (written()) directory_.append(metrics);
+  progress_.report(line(metrics.loss, metrics.tokens_per_second));
+  return metrics;
+}
+
+std::string Run::line(double loss, double tokens_per_second) const {
+  const double seconds_per_step =
+      total_.steps == 0 ? 0 : elapsed_ / static_cast<double>(total_.steps);
+  return fmt::format("step {:>5}/{}  loss {:.4f}  accuracy {:.4f}  {:.0f} tokens/s  {} left",
+                     steps(), options_.steps, loss, accuracy_, tokens_per_second,
+                     clock_text(seconds_per_step * static_cast<double>(options_.steps - steps())));
+}
+
+Metrics Run::finish() {
+  const Evaluation evaluation = training_->final_evaluation();
+  const Metrics metrics{.split = "held-out",
+                        .step = steps(),
+                        .loss = evaluation.loss,
+                        .accuracy = evaluation.accuracy,
+                        .tokens_per_second = total_.per_second(training_->tokens_per_step()),
+                        .more = {{"examples", static_cast<double>(evaluation.examples)},
+                                 {"chance", training_->task().chance()},
+                                 {"parameters", static_cast<double>(training_->parameters())},
+                                 {"seconds", elapsed_}}};
+  if (written()) directory_.append(metrics);
+  progress_.say(
+      fmt::format("held-out accuracy {:.4f}, loss {:.4f} after {} steps in {} ({} "
+                  "examples, chance {:.3f})",
+                  metrics.accuracy, metrics.loss, metrics.step, clock_text(elapsed_),
+                  evaluation.examples, training_->task().chance()));
+  return metrics;
+}
+
+}  // namespace
+
+TrainResult train(const TrainOptions& options, const Session& session, Progress& progress) {
+  check(session.stop_at >= 0 && session.stop_at <= options.steps, "--stop-at ", session.stop_at,
+        " is not allowed; 1 to ", options.steps, " (--steps), or 0 for never");
+  Run run(options, session, progress);
+  if (session.resume) {
+    if (const std::optional<Metrics> finished = run.directory().held_out()) {
+      progress.say(fmt::format("{} is finished: held-out accuracy {:.4f} after {} steps",
+                               session.directory.string(), finished->accuracy, finished->step));
+      return {finished->step, finished};
+    }
+  } else if (run.written()) {
+    run.directory().check_free(session.force);
+  }
+  run.open();
+  const Index last = session.stop_at > 0 ? session.stop_at : options.steps;
+  if (!run.learn(last) && run.steps() < options.steps) {
+    progress.say(fmt::format("left at step {} of {}; go on with: vla train --resume {}",
+                             run.steps(), options.steps, session.directory.string()));
+    return {run.steps(), std::nullopt};
+  }
+  return {run.steps(), run.finish()};
+}
+
+}  // namespace vla

@@ -1,0 +1,32 @@
+// A training run from its first step to its last, in one session or several.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+
+#include "tools/progress.hpp"
+#include "tools/run.hpp"
+#include "tools/settings.hpp"
+
+namespace vla {
+
+/// What may change between the sessions of one run.
+struct Session {
+  std::filesystem::path directory;  ///< empty: nothing is written
+  bool force = false;               ///< start anew where a run exists
+  bool resume = false;              ///< go on from the directory's checkpoint
+  Index stop_at = 0;                ///< leave the run at this step, to be resumed; 0: never
+};
+
+struct TrainResult {
+  Index step = 0;                   ///< steps taken
+  std::optional<Metrics> held_out;  ///< the final evaluation, unless the run was left early
+};
+
+/// Trains until the last step, or until the held-out accuracy reaches `options.until`, and
+/// evaluates. A run of 2N steps and one that was left at N and resumed end in the same checkpoint,
+/// byte for byte, with equal numbers of threads. Throws Error for settings that are not allowed
+/// (nothing is then written), files that cannot be read or written, and a loss that is not finite.
+TrainResult train(const TrainOptions& options, const Session& session, Progress& progress);
+
+}  // namespace vla

@@ -1,0 +1,140 @@
+#include "tools/settings.hpp"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <type_traits>
+
+namespace vla {
+namespace {
+
+constexpr Index kMany = std::numeric_limits<Index>::max();
+
+void check_between(const char* name, Index value, Index low, Index high) {
+  if (high == kMany)
+    check(value >= low, "--", name, " ", value, " is not allowed; ", low, " or more");
+  else
+    check(value >= low && value <= high, "--", name, " ", value, " is not allowed; ", low, " to ",
+          high);
+}
+
+// The whole of `text` as a number, with nothing left over.
+template <class T>
+void parse_number(const std::string& name, const std::string& text, const char* kind, T& value) {
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  check(error != std::errc::result_out_of_range, "--", name, " ", text, " is out of range");
+  check(error == std::errc() && stop == end, "--", name, " '", text, "' is not ", kind);
+}
+
+// A value as config.json holds it: numbers and truth values as such, the rest as text.
+template <class T>
+nlohmann::ordered_json as_json(const T& value) {
+  if constexpr (std::is_same_v<T, DType>)
+    return setting_text(value);
+  else
+    return value;
+}
+
+template <class T>
+void from_json(const std::string& where, const nlohmann::json& json, T& value) {
+  if constexpr (std::is_same_v<T, bool>) {
+    check(json.is_boolean(), where, " is not true or false");
+    value = json.get<bool>();
+  } else if constexpr (std::is_same_v<T, std::string> || std::is_same_v<T, DType>) {
+    check(json.is_string(), where, " is not a string");
+    parse_setting(where, json.get<std::string>(), value);
+  } else if constexpr (std::is_same_v<T, double>) {
+    check(json.is_number(), where, " is not a number");
+    value = json.get<double>();
+  } else {
+    check(json.is_number_integer() && (json.is_number_unsigned() || std::is_signed_v<T>), where,
+          " is not a whole number", std::is_signed_v<T> ? "" : " of 0 or more");
+    value = json.get<T>();
+  }
+}
+
+}  // namespace
+
+void check_settings(const TrainOptions& options) {
+  check_between("layers", options.layers, 1, 1000);
+  check_between("hidden", options.hidden, 1, kMany);
+  check_between("threads", options.threads, 0, 4096);
+  check_between("steps", options.steps, 1, kMany);
+  check_between("batch", options.batch, 1, kMany);
+  check_between("warm-up", options.warm_up, 0, kMany);
+  check_between("report-every", options.report_every, 1, kMany);
+  check_between("checkpoint-every", options.checkpoint_every, 0, kMany);
+  check(std::isfinite(options.rate) && options.rate > 0, "--rate ", options.rate,
+        " is not allowed; above 0");
+  check(std::isfinite(options.decay) && options.decay >= 0, "--decay ", options.decay,
+        " is not allowed; 0 or more");
+  check(std::isfinite(options.clip) && options.clip >= 0, "--clip ", options.clip,
+        " is not allowed; 0 or more");
+  check(options.until >= 0 && options.until <= 1, "--until ", options.until,
+        " is not allowed; 0 to 1");
+  check(std::isfinite(options.mixer.attention.deviation) && options.mixer.attention.deviation > 0,
+        "--deviation ", options.mixer.attention.deviation, " is not allowed; above 0");
+  check(is_floating(options.mixer.attention.dtype), "--dtype ", options.mixer.attention.dtype,
+        " is not allowed; float32 or float64");
+  parse_device(options.device);
+}
+
+void parse_setting(const std::string&, const std::string& text, std::string& value) {
+  value = text;
+}
+void parse_setting(const std::string& name, const std::string& text, Index& value) {
+  parse_number(name, text, "a whole number", value);
+}
+void parse_setting(const std::string& name, const std::string& text, std::uint64_t& value) {
+  parse_number(name, text, "a whole number of 0 or more", value);
+}
+void parse_setting(const std::string& name, const std::string& text, double& value) {
+  parse_number(name, text, "a number", value);
+}
+void parse_setting(const std::string& name, const std::string& text, bool& value) {
+  check(text == "true" || text == "false", "--", name, " '", text, "' is not true or false");
+  value = text == "true";
+}
+void parse_setting(const std::string& name, const std::string& text, DType& value) {
+  check(text == "float32" || text == "float64", "--", name, " '", text,
+        "' is not allowed; float32 or float64");
+  value = parse_dtype(text);
+}
+
+std::string setting_text(const std::string& value) { return value; }
+std::string setting_text(Index value) { return std::to_string(value); }
+std::string setting_text(std::uint64_t value) { return std::to_string(value); }
+std::string setting_text(double value) { return fmt::format("{}", value); }
+std::string setting_text(bool value) { return value ? "true" : "false"; }
+std::string setting_text(DType value) { return concatenate(value); }
+
+std::string to_json(const TrainOptions& options) {
+  nlohmann::ordered_json json = {{"version", VLA_VERSION}};
+  TrainOptions copy = options;
+  visit_settings(copy, [&](const std::string& name, auto& value, const char*) {
+    json[name] = as_json(value);
+  });
+  return json.dump(2) + "\n";
+}
+
+TrainOptions options_from_json(const std::string& text, const std::string& source) {
+  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
+  check(json.is_object(), source, ": not a JSON object");
+  std::set<std::string> known = {"version"};
+  TrainOptions options;
+  visit_settings(options, [&](const std::string& name, auto& value, const char*) {
+    known.insert(name);
+    check(json.contains(name), source, ": setting '", name, "' is missing");
+    from_json(source + ": setting '" + name + "'", json[name], value);
+  });
+  for (const auto& [name, value] : json.items())
+    check(known.contains(name), source, ": unknown setting '", name, "'");
+  return options;
+}
+
+}  // namespace vla

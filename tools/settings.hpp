@@ -1,0 +1,123 @@
+// Everything that makes a training run: one struct, and one function that names its settings. The
+// command line, config.json and their error messages all follow from that function.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "models/models.hpp"
+#include "tasks/tasks.hpp"
+
+namespace vla {
+
+struct TrainOptions {
+  std::string task = "mqar";
+  TaskConfig data;
+  std::string model = "vla";
+  MixerConfig mixer;  ///< its width, start and element type are those of the whole model
+  Index layers = 2;
+  Index hidden = 256;
+  bool positions = false;
+  bool tied_head = true;
+  std::uint64_t seed = 1;
+  std::string device = "cpu";
+  Index threads = 0;  ///< 0: all cores
+  Index steps = 3000;
+  Index batch = 64;
+  double rate = 1e-3;
+  double decay = 0.01;
+  double clip = 1;  ///< 0: off
+  Index warm_up = 300;
+  double until = 0;  ///< stop once the held-out accuracy reaches it; 0: never
+  Index report_every = 50;
+  Index checkpoint_every = 500;
+};
+
+/// Calls `see(name, value, description)` for every setting of the task.
+template <class See>
+void visit_task_settings(TaskConfig& data, See&& see) {
+  see("form", data.form, "form of MQAR: notebook or zoology");
+  see("pairs", data.pairs, "key value pairs in a sequence");
+  see("vocabulary", data.vocabulary, "number of different tokens");
+  see("length", data.length, "tokens in a sequence; 0: the usual number for the task");
+  see("power", data.power, "zoology: 1 spreads the queries evenly, near 0 puts them early");
+  see("passes", data.passes, "zoology: how often the pairs are shown");
+  see("random-filler", data.random_filler, "zoology: unused places hold random tokens, not 0");
+}
+
+/// The same for the model.
+template <class See>
+void visit_model_settings(TrainOptions& options, See&& see) {
+  MixerConfig& mixer = options.mixer;
+  see("model", options.model, "what mixes the sequence; `vla models` lists them");
+  see("width", mixer.attention.width, "width of the model");
+  see("heads", mixer.attention.heads, "heads per layer");
+  see("layers", options.layers, "number of layers");
+  see("hidden", options.hidden, "width inside the MLP");
+  see("convolution", mixer.attention.convolution, "taps of the convolution on q, k, v; 0: none");
+  see("key-width", mixer.attention.key_width, "width of a key per head; 0: width / heads");
+  see("value-width", mixer.attention.value_width, "width of a value per head; 0: width / heads");
+  see("penalty", mixer.penalty, "vla: key or learned");
+  see("rank", mixer.rank, "vla, learned penalty: directions per token");
+  see("forget", mixer.forget, "vla: learned forgetting");
+  see("restore-period", mixer.restore_period,
+      "vla, with forgetting: tokens between restorations; 0: never");
+  see("positions", options.positions, "learned positions");
+  see("tied-head", options.tied_head, "logits from the token table");
+  see("deviation", mixer.attention.deviation, "of the normal distribution weights start from");
+  see("dtype", mixer.attention.dtype, "float32 or float64");
+}
+
+/// The same for the training.
+template <class See>
+void visit_training_settings(TrainOptions& options, See&& see) {
+  see("seed", options.seed, "seed of weights and data");
+  see("device", options.device, "where to train: cpu");
+  see("threads", options.threads, "CPU threads; 0: one per core");
+  see("steps", options.steps, "steps of the whole schedule");
+  see("batch", options.batch, "examples per step");
+  see("rate", options.rate, "highest learning rate (AdamW)");
+  see("decay", options.decay, "weight decay");
+  see("clip", options.clip, "largest global gradient norm; 0: no limit");
+  see("warm-up", options.warm_up, "steps of linear warm-up, before a cosine down to 0");
+  see("until", options.until, "stop at this held-out accuracy; 0: never");
+  see("report-every", options.report_every, "steps between reports");
+  see("checkpoint-every", options.checkpoint_every, "steps between checkpoints; 0: only the last");
+}
+
+/// The same for all of them.
+template <class See>
+void visit_settings(TrainOptions& options, See&& see) {
+  see("task", options.task, "what to learn; `vla tasks` lists them");
+  visit_task_settings(options.data, see);
+  visit_model_settings(options, see);
+  visit_training_settings(options, see);
+}
+
+/// Throws Error unless every setting has an allowed value by itself. What must fit together is
+/// checked by the task and the model when they are made.
+void check_settings(const TrainOptions& options);
+
+/// A setting from text. Throws Error that names the setting and what is allowed.
+void parse_setting(const std::string& name, const std::string& text, std::string& value);
+void parse_setting(const std::string& name, const std::string& text, Index& value);
+void parse_setting(const std::string& name, const std::string& text, std::uint64_t& value);
+void parse_setting(const std::string& name, const std::string& text, double& value);
+void parse_setting(const std::string& name, const std::string& text, bool& value);
+void parse_setting(const std::string& name, const std::string& text, DType& value);
+/// A setting as text that parse_setting takes back without loss.
+std::string setting_text(const std::string& value);
+std::string setting_text(Index value);
+std::string setting_text(std::uint64_t value);
+std::string setting_text(double value);
+std::string setting_text(bool value);
+std::string setting_text(DType value);
+
+/// The settings as a JSON object, with the version of the program.
+std::string to_json(const TrainOptions& options);
+/// Settings from such a text. Throws Error, beginning with `source`, for one that is missing,
+/// unknown or of another type.
+TrainOptions options_from_json(const std::string& text, const std::string& source);
+
+}  // namespace vla

@@ -1,0 +1,111 @@
+#include "tools/training.hpp"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+
+#include "framework/checkpoint.hpp"
+#include "framework/ops/softmax.hpp"
+#include "framework/parallel.hpp"
+
+namespace vla {
+namespace {
+
+const TrainOptions& checked(const TrainOptions& options) {
+  check_settings(options);
+  if (options.threads > 0) set_thread_count(static_cast<int>(options.threads));
+  return options;
+}
+
+}  // namespace
+
+Rng run_rng(std::uint64_t seed, RunStream stream) {
+  return Rng(seed, static_cast<std::uint64_t>(stream));
+}
+
+std::unique_ptr<Task> make_task(const TrainOptions& options) {
+  return make_task(options.task, options.data);
+}
+
+LanguageModel make_model(const TrainOptions& options, const Task& task) {
+  const AttentionOptions& attention = options.mixer.attention;
+  Rng rng = run_rng(options.seed, RunStream::weights);
+  return LanguageModel({.body = {.vocabulary = task.vocabulary(),
+                                 .width = attention.width,
+                                 .layers = options.layers,
+                                 .hidden = options.hidden,
+                                 .positions = options.positions ? task.length() : 0,
+                                 .deviation = attention.deviation,
+                                 .dtype = attention.dtype},
+                        .tied_head = options.tied_head},
+                       mixer_factory(options.model, options.mixer), rng);
+}
+
+Evaluation evaluate(LanguageModel& model, const Task& task, Index examples, Index batch, Rng rng) {
+  const PauseRecording pause;
+  Evaluation result{.examples = examples};
+  Score total;
+  for (Index done = 0; done < examples; done += batch) {
+    const Batch part = task.sample(std::min(batch, examples - done), rng);
+    const Var logits = model(part.tokens);
+    const Score part_score = score(logits.value(), part.targets);
+    result.loss += cross_entropy(logits, part.targets).value().item() *
+                   static_cast<double>(part_score.counted);
+    total += part_score;
+  }
+  if (total.counted > 0) result.loss /= static_cast<double>(total.counted);
+  check(std::isfinite(result.loss), "held-out loss is ", result.loss,
+        ": training diverged; try a lower --rate");
+  result.accuracy = total.accuracy();
+  return result;
+}
+
+Training::Training(const TrainOptions& options)
+    : options_(checked(options)),
+      task_(make_task(options)),
+      model_(make_model(options, *task_)),
+      parameter_count_(parameter_count(model_)),
+      optimizer_(vla::parameters(model_), {.rate = options.rate, .weight_decay = options.decay}),
+      schedule_{Schedule::Kind::cosine, options.warm_up, options.steps, 0},
+      batches_(run_rng(options.seed, RunStream::batches)) {}
+
+Training::Step Training::step() {
+  const Batch batch = task_->sample(options_.batch, batches_);
+  Tape tape;
+  const Var loss = cross_entropy(model_(batch.tokens), batch.targets);
+  const double share = schedule_(steps());
+  Step result{.loss = loss.value().item(), .rate = options_.rate * share};
+  check(std::isfinite(result.loss), "loss is ", result.loss, " at step ", steps() + 1,
+        " (learning rate ", result.rate, "): training diverged; try a lower --rate");
+  result.gradient_norm =
+      optimizer_.step(tape.backward(loss), {.rate_share = share, .clip = options_.clip});
+  return result;
+}
+
+Evaluation Training::report_evaluation() {
+  return evaluate(model_, *task_, kReportExamples, options_.batch,
+                  run_rng(options_.seed, RunStream::reports));
+}
+
+Evaluation Training::final_evaluation() {
+  return evaluate(model_, *task_, kFinalExamples, options_.batch,
+                  run_rng(options_.seed, RunStream::final_evaluation));
+}
+
+void Training::save(const std::filesystem::path& checkpoint) const {
+  save_checkpoint(checkpoint, optimizer_.parameters(), &optimizer_,
+                  {.step = steps(),
+                   .data_position = steps() * options_.batch,
+                   .random = {{"batches", batches_.state()}},
+                   .notes = {{"config", to_json(options_)}}});
+}
+
+void Training::load(const std::filesystem::path& checkpoint) {
+  const TrainingState state = load_checkpoint(checkpoint, optimizer_.parameters(), &optimizer_);
+  check(state.random.contains("batches"), checkpoint.string(), ": no random stream 'batches'");
+  batches_ = Rng(state.random.at("batches"));
+  optimizer_.set_steps(state.step);
+}
+
+}  // namespace vla

@@ -1,0 +1,71 @@
+// Training a language model on a task, step by step, and its evaluation.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "framework/optim/optimizer.hpp"
+#include "framework/optim/schedule.hpp"
+#include "tools/settings.hpp"
+
+namespace vla {
+
+/// Examples of the held-out set that reports are made on, and of the final evaluation.
+inline constexpr Index kReportExamples = 512;
+inline constexpr Index kFinalExamples = 2000;
+
+/// Streams of random numbers of a run, all of the run's seed.
+enum class RunStream : std::uint64_t { weights, batches, reports, final_evaluation };
+Rng run_rng(std::uint64_t seed, RunStream stream);
+
+/// The task that the options ask for, and a new model for it whose weights come from stream
+/// `weights`. Throws Error for settings that are not allowed.
+std::unique_ptr<Task> make_task(const TrainOptions& options);
+LanguageModel make_model(const TrainOptions& options, const Task& task);
+
+struct Evaluation {
+  double loss = 0;  ///< mean over the counted targets
+  double accuracy = 0;
+  Index examples = 0;
+};
+
+/// The model's answers to `examples` examples drawn from `rng`, `batch` at a time. Throws Error if
+/// the loss is not finite.
+Evaluation evaluate(LanguageModel& model, const Task& task, Index examples, Index batch, Rng rng);
+
+/// A training under way: everything that a checkpoint holds.
+class Training {
+ public:
+  /// Throws Error for settings that are not allowed; nothing is written.
+  explicit Training(const TrainOptions& options);
+
+  struct Step {
+    double loss = 0;
+    double gradient_norm = 0;  ///< before clipping; 0 when clipping is off
+    double rate = 0;
+  };
+  /// Draws a batch and learns from it. Throws Error if the loss is not finite.
+  Step step();
+  Index steps() const { return optimizer_.steps(); }
+
+  Evaluation report_evaluation();
+  Evaluation final_evaluation();
+
+  const Task& task() const { return *task_; }
+  Index parameters() const { return parameter_count_; }
+  Index tokens_per_step() const { return options_.batch * task_->length(); }
+
+  void save(const std::filesystem::path& checkpoint) const;
+  void load(const std::filesystem::path& checkpoint);
+
+ private:
+  TrainOptions options_;
+  std::unique_ptr<Task> task_;
+  LanguageModel model_;
+  Index parameter_count_;
+  AdamW optimizer_;
+  Schedule schedule_;
+  Rng batches_;
+};
+
+}  // namespace vla
