@@ -40,9 +40,10 @@ struct VlaLanguageModelConfig {
   Index heads = 4;
   Index layers = 2;
   Index hidden = 256;
+  Index positions = 0;  ///< learned positions up to this length; 0: none
 };
 
-/// A language model with exact VLA as its mixer, with the settings that `vla train` starts from.
+/// A language model with exact VLA as its mixer.
 class VlaLanguageModel : public LanguageModel {
  public:
   VlaLanguageModel(const VlaLanguageModelConfig& config, Rng& rng);

@@ -7,44 +7,46 @@
 namespace vla {
 namespace {
 
-constexpr Index kLargestVocabulary = Index{1} << 31;
+constexpr Index kLargestVocabulary = Index{1} << 24;
 constexpr Index kMostPasses = 1024;
 constexpr Index kLongest = Index{1} << 40;
 
-// Coefficients 0 .. n of base(x)^exponent, n + 1 the size of base.
-std::vector<double> power_series(std::vector<double> base, Index exponent) {
-  const std::size_t size = base.size();
-  const auto times = [size](const std::vector<double>& a, const std::vector<double>& b) {
-    std::vector<double> product(size, 0);
-    for (std::size_t i = 0; i < size; ++i)
-      for (std::size_t j = 0; i + j < size; ++j) product[i + j] += a[i] * b[j];
-    return product;
-  };
-  std::vector<double> result(size, 0);
-  result[0] = 1;
-  for (; exponent > 0; exponent /= 2) {
-    if (exponent % 2 == 1) result = times(result, base);
-    base = times(base, base);
+// The probability that none of `symbols` symbols comes more than `most` times in `draws` uniform
+// draws, draws <= symbols: draws! / symbols^draws times coefficient number `draws` of the power
+// (sum of x^j / j! for j <= most)^symbols, by the recurrence for powers of a series (all of its
+// terms are positive here). x is scaled by draws / symbols, and the coefficients are rescaled on
+// the way, so that nothing overflows.
+double probability_none_above(Index most, Index draws, Index symbols) {
+  const double n = static_cast<double>(draws), exponent = static_cast<double>(symbols);
+  std::vector<double> base{1}, power{1};
+  for (Index j = 1; j <= most; ++j)
+    base.push_back(base.back() * n / exponent / static_cast<double>(j));
+  double log_scale = 0;
+  for (Index i = 1; i <= draws; ++i) {
+    double sum = 0;
+    const Index first = std::max<Index>(i - most, 0);
+    for (Index before = first; before < i; ++before) {
+      const double j = static_cast<double>(i - before);
+      sum += (j * (exponent + 1) - static_cast<double>(i)) *
+             base[static_cast<std::size_t>(i - before)] * power[static_cast<std::size_t>(before)];
+    }
+    power.push_back(sum / static_cast<double>(i));
+    if (power.back() > 1e100) {
+      const double scale = power.back();
+      log_scale += std::log(scale);
+      for (Index k = first; k <= i; ++k) power[static_cast<std::size_t>(k)] /= scale;
+    }
   }
-  return result;
+  return std::exp(std::log(power.back()) + log_scale + std::lgamma(n + 1) - n * std::log(n));
 }
 
-// The expected count of the most frequent symbol among `draws` uniform draws out of `symbols`.
-// The counts are independent Poisson variables of mean draws / symbols, given that they sum to
-// `draws`; so P(no count above m) is a power of the distribution cut off at m.
+// The expected count of the most frequent symbol: the sum over m of P(one comes above m times).
 double expected_highest_count(Index draws, Index symbols) {
-  const double n = static_cast<double>(draws);
-  const double mean = n / static_cast<double>(symbols);
-  const double condition = std::exp(n * std::log(n) - n - std::lgamma(n + 1));
-  std::vector<double> cut(static_cast<std::size_t>(draws) + 1, 0);
-  double expected = 0;
-  for (Index m = 0; m < draws; ++m) {
-    const double count = static_cast<double>(m);
-    cut[static_cast<std::size_t>(m)] =
-        std::exp(count * std::log(mean) - mean - std::lgamma(count + 1));
-    const double none_above = power_series(cut, symbols).back() / condition;
-    if (none_above > 1 - 1e-12) break;
-    expected += 1 - none_above;
+  double expected = 1;  // m = 0
+  for (Index m = 1; m < draws; ++m) {
+    const double above = 1 - probability_none_above(m, draws, symbols);
+    if (above < 1e-9) break;
+    expected += above;
   }
   return expected;
 }

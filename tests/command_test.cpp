@@ -135,7 +135,7 @@ BOOST_AUTO_TEST_CASE(bad_settings_are_refused_before_anything_is_written) {
   refused("--threads -1", {"--threads -1 is not allowed; 0 to"});
   refused("--stop-at 9000", {"--stop-at 9000 is not allowed; 1 to 3000"});
   refused("--force --resume run", {"exclude each other"});
-  refused("--width 100000000 --heads 1", {});
+  refused("--width 100000000 --heads 1", {"out of memory"});
 }
 
 BOOST_AUTO_TEST_CASE(a_run_leaves_its_settings_reports_and_checkpoint) {
@@ -268,8 +268,10 @@ BOOST_AUTO_TEST_CASE(eval_reproduces_the_final_evaluation) {
     BOOST_TEST(outcome.errors == "");
     BOOST_TEST(outcome.out.starts_with(figures + " (2000 examples of 7 tokens, chance "));
   }
-  const Outcome longer = place.run("eval vla --pairs 4 --length 30 --examples 10");
+  BOOST_REQUIRE_EQUAL(place.run(kSmall + "--no-positions --out without").code, 0);
+  const Outcome longer = place.run("eval without --pairs 4 --length 30 --examples 10");
   BOOST_TEST(longer.out.find("(10 examples of 30 tokens, chance 0.3") != std::string::npos);
+  check_refused(place, "eval vla --length 30", {"30 tokens, but positions for 7"});
   check_refused(place, "eval vla --pairs 16", {"pairs 16 needs at least 16 keys"});
   check_refused(place, "eval vla --examples 0", {"--examples 0 is not allowed; 1 or more"});
   check_refused(place, "eval vla --vocabulary 20", {"unknown option '--vocabulary'"});

@@ -58,8 +58,13 @@ BOOST_AUTO_TEST_SUITE(op)
 BOOST_AUTO_TEST_CASE(every_gradient_agrees_with_finite_differences) {
   const std::vector<GradientCase> rows = op_cases();
   BOOST_TEST(!rows.empty());
-  for (const GradientCase& row : rows) BOOST_TEST_CONTEXT(row.name)
-  BOOST_CHECK_NO_THROW(gradcheck(row.name, row.function, row.inputs, kStrict));
+  for (const GradientCase& row : rows) {
+    try {
+      BOOST_TEST(gradcheck(row.name, row.function, row.inputs, kStrict) <= 1, row.name);
+    } catch (const Error& error) {
+      BOOST_ERROR(error.what());  // names the row, the element and both values
+    }
+  }
 }
 
 BOOST_AUTO_TEST_CASE(row_names_differ) {

@@ -212,7 +212,7 @@ BOOST_AUTO_TEST_CASE(the_refresh_keeps_float32_close_to_float64) {
 }
 
 BOOST_AUTO_TEST_CASE(the_tracker_inverts_its_penalty) {
-  PenaltyTracker<double> tracker(6, 0.1);
+  PenaltyTracker tracker(6, 0.1);
   Rng rng(2);
   for (int t = 0; t < 150; ++t) {
     const Tensor u = rng.normal({6}, DType::float64);

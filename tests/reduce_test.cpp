@@ -94,10 +94,11 @@ BOOST_AUTO_TEST_CASE(shapes_of_results) {
 }
 
 BOOST_AUTO_TEST_CASE(float32_sums_stay_accurate) {
-  // One after the other in float32, these sums end about 1e-3 beside the truth.
+  // Equal terms are the worst case: every rounding goes the same way. One after the other in
+  // float32, these sums would end 4e-2 beside the truth.
   const Tensor x = Tensor::full({1 << 22}, 0.1, DType::float32);
   const double exact = (1 << 22) * static_cast<double>(0.1f);
-  const auto tolerance = boost::test_tools::tolerance(2e-7);
+  const auto tolerance = boost::test_tools::tolerance(1e-6);
   BOOST_TEST(sum(x).value().item() == exact, tolerance);
   BOOST_TEST(sum(x.reshape({1 << 21, 2}), {0}).value().at<float>({1}) == exact / 2, tolerance);
   BOOST_TEST(sum(x.reshape({2, 1 << 21}), {1}).value().at<float>({1}) == exact / 2, tolerance);
@@ -222,11 +223,11 @@ BOOST_AUTO_TEST_CASE(wrong_axes_and_types_are_refused) {
   BOOST_CHECK_EXCEPTION(cumulative_sum(zeros({2}), 1), Error,
                         says("cumulative_sum: axis 1 of shape (2) is out of range; allowed: -1 to "
                              "0"));
-  for (const auto& [name, op] : {std::pair("sum", sum), std::pair("mean", mean),
-                                 std::pair("max", max), std::pair("norm", norm)})
-    BOOST_CHECK_EXCEPTION(
-        op(zeros({2}, DType::int64), {}, {}, {}), Error,
-        says(std::string(name) + ": element type int64 is not allowed; float32 or float64"));
+  using Op = Var (*)(const Var&, const std::vector<int>&, ReduceOptions, CallSite);
+  for (const auto& [name, op] : std::vector<std::pair<std::string, Op>>{
+           {"sum", sum}, {"mean", mean}, {"max", max}, {"norm", norm}})
+    BOOST_CHECK_EXCEPTION(op(zeros({2}, DType::int64), {}, {}, {}), Error,
+                          says(name + ": element type int64 is not allowed; float32 or float64"));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,5 +1,6 @@
 #include "tools/command_line.hpp"
 
+#include <memory>
 #include <vector>
 
 namespace vla {
@@ -24,7 +25,23 @@ std::vector<std::string> option_names(const CLI::App& command) {
   return names;
 }
 
+// Without the "{false}" that CLI11 puts after a switch that can also be turned off.
+class HelpStyle : public CLI::Formatter {
+ public:
+  std::string make_option_name(const CLI::Option* option, bool positional) const override {
+    std::string name = CLI::Formatter::make_option_name(option, positional);
+    const std::string mark = "{false}";
+    for (std::size_t at; (at = name.find(mark)) != std::string::npos;) name.erase(at, mark.size());
+    return name;
+  }
+};
+
 }  // namespace
+
+void set_help_style(CLI::App& program) {
+  program.name("vla");
+  program.formatter(std::make_shared<HelpStyle>());
+}
 
 std::string explain(const CLI::App& program, const CLI::ParseError& error) {
   const std::vector<CLI::App*> chosen = program.get_subcommands();

@@ -24,14 +24,20 @@ Command models_command(CLI::App& program);
 Command gradcheck_command(CLI::App& program);
 Command verify_command(CLI::App& program);
 
-/// "--name" for the command line, with "--no-name" if the setting is true or false.
+/// Makes the help of a program with settings readable.
+void set_help_style(CLI::App& program);
+
+/// "--name" for the command line, the last one given counts; with "--no-name" if the setting is
+/// true or false.
 template <class T>
 CLI::Option* add_setting(CLI::App& app, const std::string& name, T& value,
                          const std::string& description) {
   if constexpr (std::is_same_v<T, bool>) {
-    return app.add_flag_function(
-        "--" + name + ",!--no-" + name, [&value](std::int64_t count) { value = count > 0; },
-        description + " (" + (value ? "on" : "off") + ")");
+    return app
+        .add_flag_function(
+            "--" + name + ",!--no-" + name, [&value](std::int64_t count) { value = count > 0; },
+            description + " (" + (value ? "on" : "off") + ")")
+        ->take_last();
   } else {
     const char* kind = std::is_same_v<T, double>                                    ? "NUMBER"
                        : std::is_same_v<T, std::string> || std::is_same_v<T, DType> ? "NAME"
@@ -42,7 +48,8 @@ CLI::Option* add_setting(CLI::App& app, const std::string& name, T& value,
             [name, &value](const std::string& text) { parse_setting(name, text, value); },
             description)
         ->type_name(kind)
-        ->default_str(setting_text(value));
+        ->default_str(setting_text(value))
+        ->take_last();
   }
 }
 

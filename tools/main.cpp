@@ -7,6 +7,7 @@
 
 int main(int count, char** words) {
   CLI::App program("Variational Linear Attention and its baselines: train, evaluate, check");
+  vla::set_help_style(program);
   program.set_version_flag("--version", "vla " VLA_VERSION);
   program.require_subcommand(1);
   const std::vector<vla::Command> commands = {

@@ -1,6 +1,7 @@
 #include "tools/run.hpp"
 
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -30,7 +31,11 @@ std::string to_line(const Metrics& metrics) {
                                  {"loss", metrics.loss},
                                  {"accuracy", metrics.accuracy},
                                  {"tokens_per_second", metrics.tokens_per_second}};
-  for (const auto& [name, value] : metrics.more) json[name] = value;
+  for (const auto& [name, value] : metrics.more) {
+    const bool whole = value == std::floor(value) && std::abs(value) < 1e15;
+    json[name] =
+        whole ? nlohmann::ordered_json(static_cast<Index>(value)) : nlohmann::ordered_json(value);
+  }
   return json.dump() + "\n";
 }
 

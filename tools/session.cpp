@@ -46,7 +46,7 @@ class Run {
   Run(const TrainOptions& options, const Session& session, Progress& progress)
       : options_(options), session_(session), directory_(session.directory), progress_(progress) {}
 
-  /// Makes the training and its directory, or takes both up again.
+  /// Makes the training, or takes it up again.
   void open();
   /// Learns up to step `last`; returns whether the accuracy asked for was reached.
   bool learn(Index last);
@@ -57,6 +57,8 @@ class Run {
   const RunDirectory& directory() const { return directory_; }
 
  private:
+  /// Makes the directory of a new run: after a first step, which shows that its sizes are possible.
+  void begin();
   bool reached(double accuracy) const { return options_.until > 0 && accuracy >= options_.until; }
   Metrics report(const Training::Step& last_step, const Meter& stretch);
   std::string line(double loss, double tokens_per_second) const;
@@ -79,13 +81,15 @@ void Run::open() {
     directory_.keep_metrics_until(steps());
     const std::vector<Metrics> before = directory_.metrics();
     if (!before.empty()) accuracy_ = before.back().accuracy;
-  } else if (written()) {
-    directory_.create(options_);
   }
+}
+
+void Run::begin() {
+  if (written() && !session_.resume) directory_.create(options_);
   progress_.say(fmt::format("{} on {}: {} parameters, {} x {} tokens a step, chance {:.3f}{}",
                             options_.model, options_.task, training_->parameters(), options_.batch,
                             training_->task().length(), training_->task().chance(),
-                            session_.resume ? fmt::format(", from step {}", steps()) : ""));
+                            session_.resume ? fmt::format(", from step {}", steps() - 1) : ""));
 }
 
 bool Run::learn(Index last) {
@@ -94,18 +98,19 @@ bool Run::learn(Index last) {
   watch_.lap();
   while (!done && steps() < last) {
     const Training::Step step = training_->step();
+    if (total_.steps == 0) begin();
     const double seconds = watch_.lap();
     elapsed_ += seconds;
     stretch.add(step.loss, seconds);
     total_.add(step.loss, seconds);
     if (steps() % options_.report_every == 0 || steps() == options_.steps) {
       done = reached(report(step, std::exchange(stretch, {})).accuracy);
-      elapsed_ += watch_.lap();
     } else {
       progress_.update(line(step.loss, stretch.per_second(training_->tokens_per_step())));
     }
     if (written() && options_.checkpoint_every > 0 && steps() % options_.checkpoint_every == 0)
       training_->save(directory_.checkpoint());
+    elapsed_ += watch_.lap();
   }
   if (written()) training_->save(directory_.checkpoint());
   return done;

@@ -18,7 +18,7 @@ struct TrainOptions {
   MixerConfig mixer;  ///< its width, start and element type are those of the whole model
   Index layers = 2;
   Index hidden = 256;
-  bool positions = false;
+  bool positions = true;
   bool tied_head = true;
   std::uint64_t seed = 1;
   std::string device = "cpu";

@@ -74,6 +74,7 @@ Command train_command(CLI::App& program) {
   app->add_option("--out", request->out, "directory of the run")
       ->type_name("RUN")
       ->default_str("runs/TASK-MODEL-seedSEED")
+      ->take_last()
       ->group("Run");
   request->resume_given =
       app->add_option("--resume", request->resume, "go on with a run from its checkpoint")

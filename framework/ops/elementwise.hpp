@@ -11,6 +11,7 @@
 #pragma once
 
 #include "framework/host_device.hpp"
+#include "framework/ops/vector_math.hpp"
 #include "framework/parallel.hpp"
 #include "framework/tape.hpp"
 

@@ -14,8 +14,8 @@ namespace vla {
 // Work is cut into segments of this many elements or rows, whatever the number of threads: the
 // result does not depend on it. A segment is folded in the element type, segments in double, so
 // that a long float32 sum is as good as a short one.
-inline constexpr Index kFoldElements = 4096;
-inline constexpr Index kFoldRows = 256;
+inline constexpr Index kFoldElements = 1024;
+inline constexpr Index kFoldRows = 64;
 inline constexpr Index kFoldColumns = 512;
 inline constexpr Index kFoldLanes = 32;
 
@@ -115,15 +115,13 @@ void reduce_run(const T* x, const FoldRun& run, T* y) {
                  }
                });
   if (segments == 1) return;
-  for (Index outer = 0; outer < run.outer; ++outer)
-    for (Index i = 0; i < run.inner; ++i) {
-      double result = Fold::start;
-      for (Index segment = 0; segment < segments; ++segment)
-        result = Fold::fold(
-            result,
-            partial[static_cast<std::size_t>((outer * segments + segment) * run.inner + i)]);
-      y[outer * run.inner + i] = T(result);
-    }
+  for (Index outer = 0; outer < run.outer; ++outer) {
+    double* total = partial.data() + outer * segments * run.inner;
+    for (Index segment = 1; segment < segments; ++segment)
+      for (Index i = 0; i < run.inner; ++i)
+        total[i] = Fold::fold(total[i], total[segment * run.inner + i]);
+    for (Index i = 0; i < run.inner; ++i) y[outer * run.inner + i] = T(total[i]);
+  }
 }
 
 }  // namespace vla

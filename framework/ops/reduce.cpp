@@ -189,6 +189,7 @@ Var sum(const Var& x, const std::vector<int>& axes, ReduceOptions options, CallS
 }
 
 Var mean(const Var& x, const std::vector<int>& axes, ReduceOptions options, CallSite site) {
+  check_inputs("mean", {&x.value()});
   const std::vector<bool> reduced = reduced_axes("mean", x.shape(), axes);
   const double share = 1.0 / static_cast<double>(reduced_count("mean", x.shape(), reduced));
   const Shape kept = reduced_shape(x.shape(), reduced, true);

@@ -5,8 +5,8 @@
 
 #include <cmath>
 
-#if defined(__x86_64__) && defined(_OPENMP) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(__CUDACC__) && !defined(__FAST_MATH__) && defined(__GLIBC_PREREQ)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__) && \
+    !defined(__FAST_MATH__) && defined(__GLIBC_PREREQ)
 #if __GLIBC_PREREQ(2, 35)
 extern "C" {
 #pragma omp declare simd notinbranch

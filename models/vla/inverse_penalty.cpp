@@ -65,40 +65,67 @@ struct Arrays {
   T gamma(Index place) const { return forget ? forget[place] : T(1); }
 };
 
-// y_t = A_t x_t for all tokens; `penalty` (B, H, d, d), if given, receives the last M.
+// Takes a tracker over the tokens of one sequence and head, and calls read(t, tracker) at each,
+// where A_t is to be applied.
+template <class T, class Read>
+PenaltyTracker track(const Arrays<T>& in, Index b, Index h, Read read) {
+  const Sizes& n = in.n;
+  PenaltyTracker tracker(n.width, in.lambda0[h]);
+  std::vector<double> u(static_cast<std::size_t>(n.width));
+  for (Index t = 0; t < n.time; ++t) {
+    const Index place = in.place(b, t, h);
+    if (in.forget) tracker.forget(in.forget[place]);
+    for (Index m = 0; m < n.directions; ++m) {
+      std::copy_n(in.direction(place, m), n.width, u.data());
+      tracker.add(u.data(), in.weight(place, m));
+    }
+    read(t, tracker);
+    tracker.close_token(in.restore_period);
+  }
+  return tracker;
+}
+
+// y_t = A_t x_t for the vectors of all tokens, and the last M (B, H, d, d).
 template <class T>
 void apply(const Arrays<T>& in, const T* x, T* y, T* penalty) {
   const Sizes& n = in.n;
   parallel_for(n.batch * n.heads, 1, [&](Index begin, Index end) {
+    std::vector<double> vector(static_cast<std::size_t>(n.width)), result(vector.size());
     for (Index i = begin; i < end; ++i) {
       const Index b = i / n.heads, h = i % n.heads;
-      PenaltyTracker<T> tracker(n.width, in.lambda0[h]);
-      for (Index t = 0; t < n.time; ++t) {
-        const Index place = in.place(b, t, h);
-        if (in.forget) tracker.forget(in.forget[place]);
-        for (Index m = 0; m < n.directions; ++m)
-          tracker.add(in.direction(place, m), in.weight(place, m));
+      const PenaltyTracker last = track(in, b, h, [&](Index t, const PenaltyTracker& tracker) {
         for (Index v = 0; v < n.vectors; ++v) {
-          const Index vector = (place * n.vectors + v) * n.width;
-          tracker.apply(x + vector, y + vector);
+          const Index at = (in.place(b, t, h) * n.vectors + v) * n.width;
+          std::copy_n(x + at, n.width, vector.data());
+          tracker.apply(vector.data(), result.data());
+          std::ranges::copy(result, y + at);
         }
-        tracker.close_token(in.restore_period);
-      }
-      if (penalty) std::ranges::copy(tracker.penalty(), penalty + i * n.width * n.width);
+      });
+      std::ranges::copy(last.penalty(), penalty + i * n.width * n.width);
     }
   });
 }
 
-template <class T>
-T dot(const T* a, const T* b, Index n) {
-  return std::inner_product(a, a + n, b, T(0));
+template <class A, class B>
+double dot(const A* a, const B* b, Index n) {
+  return std::inner_product(a, a + n, b, 0.0);
 }
 
 template <class T>
 struct GradientArrays {
-  T *directions, *weights, *forget;  // null where not wanted
-  T* lambda0;                        // of this sequence and head
+  T *x, *directions, *weights, *forget;  // null where the penalty has no such part
+  T* lambda0;                            // (B, H)
 };
+
+// sum += h y^T + y h^T.
+void add_symmetric_product(double* sum, const double* h, const double* y, Index d) {
+  for (Index i = 0; i < d; ++i) {
+    double* row = sum + i * d;
+    const double h_i = h[i], y_i = y[i];
+#pragma omp simd
+    for (Index j = 0; j < d; ++j) row[j] += h_i * y[j] + y_i * h[j];
+  }
+}
 
 // The scalar part of the adjoint, from the last token back: gradients of gamma and lambda0.
 //   c: gradient of log gamma carried from later tokens,  tau: gradient of lambda0 likewise.
@@ -110,25 +137,25 @@ class ScalarScan {
 
   // output_part is the sum of h_t . y_t over right-hand sides, value_part that of h_t . x_t,
   // direction_part the sum of weight u . r over directions.
-  void token(Index t, T output_part, T value_part, T direction_part) {
+  void token(Index t, double output_part, double value_part, double direction_part) {
     if (in_.restore_period > 0 && (t + 1) % in_.restore_period == 0) restore(t);
     const Index place = in_.place(b_, t, h_);
-    const T gamma = in_.gamma(place);
-    const T m = c_ - value_part;
+    const double gamma = in_.gamma(place);
+    const double m = c_ - value_part;
     c_ = m - direction_part / 2;
-    if (forget_gradient_) forget_gradient_[place] += c_ / gamma;
+    if (forget_gradient_) forget_gradient_[place] += static_cast<T>(c_ / gamma);
     tau_ = gamma * (tau_ - output_part);
   }
-  T lambda0_gradient() const { return lambda0_gradient_ + tau_; }
+  double lambda0_gradient() const { return lambda0_gradient_ + tau_; }
 
  private:
   void restore(Index t) {
-    const T lambda0 = in_.lambda0[h_];
-    T kept = 1;
+    const double lambda0 = in_.lambda0[h_];
+    double kept = 1;
     for (Index s = t + 1 - in_.restore_period; s <= t; ++s) kept *= in_.gamma(in_.place(b_, s, h_));
     for (Index s = t + 1 - in_.restore_period; s <= t && forget_gradient_; ++s) {
       const Index place = in_.place(b_, s, h_);
-      forget_gradient_[place] -= lambda0 * tau_ * kept / in_.gamma(place);
+      forget_gradient_[place] -= static_cast<T>(lambda0 * tau_ * kept / in_.gamma(place));
     }
     lambda0_gradient_ += (1 - kept) * tau_;
     c_ -= (1 - kept) * lambda0 * tau_;
@@ -137,53 +164,62 @@ class ScalarScan {
   const Arrays<T>& in_;
   Index b_, h_;
   T* forget_gradient_;
-  T c_ = 0, tau_ = 0, lambda0_gradient_ = 0;
+  double c_ = 0, tau_ = 0, lambda0_gradient_ = 0;
 };
 
-// The adjoint for one sequence and head, given h = A g (g the upstream gradient). It is linear in
+// The adjoint for one sequence and head. With h = A g (g the upstream gradient), which is the
+// gradient of x, it is linear in
 //   N_s = sum_{t >= s} (gamma_{s+1} ... gamma_t) (h_t y_t^T + y_t h_t^T),
 // kept as a running d x d sum: with r_s = -N_s u_s the gradient of u_s is weight r_s and that of
-// the weight u_s . r_s / 2.
+// the weight u_s . r_s / 2. y and h are computed anew, in float64: the gradient of gamma is a
+// difference of large sums of their products.
 template <class T>
-void adjoint(const Arrays<T>& in, Index b, Index h, const T* x, const T* y, const T* solved,
+void adjoint(const Arrays<T>& in, Index b, Index h, const T* x, const T* upstream,
              const GradientArrays<T>& out) {
   const Sizes& n = in.n;
-  const Index d = n.width;
-  std::vector<T> sum(static_cast<std::size_t>(d * d)), r(static_cast<std::size_t>(d));
+  const Index d = n.width, area = n.vectors * d;  // of one token
+  std::vector<double> all_y(static_cast<std::size_t>(n.time * area)), all_h(all_y.size());
+  std::vector<double> vector(static_cast<std::size_t>(d));
+  track(in, b, h, [&](Index t, const PenaltyTracker& tracker) {
+    for (Index v = 0; v < n.vectors; ++v) {
+      const Index at = in.place(b, t, h) * area + v * d;
+      std::copy_n(x + at, d, vector.data());
+      tracker.apply(vector.data(), all_y.data() + t * area + v * d);
+      std::copy_n(upstream + at, d, vector.data());
+      tracker.apply(vector.data(), all_h.data() + t * area + v * d);
+    }
+  });
+
+  std::vector<double> sum(static_cast<std::size_t>(d * d)), r(static_cast<std::size_t>(d));
   ScalarScan<T> scan(in, b, h, out.forget);
   for (Index t = n.time - 1; t >= 0; --t) {
     const Index place = in.place(b, t, h);
-    T output_part = 0, value_part = 0, direction_part = 0;
-    for (Index v = 0; v < n.vectors; ++v) {
-      const Index vector = (place * n.vectors + v) * d;
-      const T *h_t = solved + vector, *y_t = y + vector;
-      for (Index i = 0; i < d; ++i) {
-        T* row = sum.data() + i * d;
-#pragma omp simd
-        for (Index j = 0; j < d; ++j) row[j] += h_t[i] * y_t[j] + y_t[i] * h_t[j];
-      }
-      output_part += dot(h_t, y_t, d);
-      value_part += dot(h_t, x + vector, d);
-    }
+    const double *y = all_y.data() + t * area, *solved = all_h.data() + t * area;
+    std::copy_n(solved, area, out.x + place * area);
+    for (Index v = 0; v < n.vectors; ++v)
+      add_symmetric_product(sum.data(), solved + v * d, y + v * d, d);
+    double direction_part = 0;
     for (Index m = 0; m < n.directions; ++m) {
-      const T *u = in.direction(place, m), weight = in.weight(place, m);
-      std::ranges::fill(r, T(0));
+      const T* u = in.direction(place, m);
+      const double weight = in.weight(place, m);
+      std::ranges::fill(r, 0.0);
       for (Index i = 0; i < d; ++i) {
-        const T* row = sum.data() + i * d;
+        const double* row = sum.data() + i * d;
+        const double u_i = u[i];
 #pragma omp simd
-        for (Index j = 0; j < d; ++j) r[static_cast<std::size_t>(j)] -= u[i] * row[j];
+        for (Index j = 0; j < d; ++j) r[static_cast<std::size_t>(j)] -= u_i * row[j];
       }
       T* du = out.directions + (place * n.directions + m) * d;
-      for (Index j = 0; j < d; ++j) du[j] = weight * r[static_cast<std::size_t>(j)];
-      const T along = dot(u, r.data(), d);
-      if (out.weights) out.weights[place * n.directions + m] = along / 2;
+      for (Index j = 0; j < d; ++j) du[j] = static_cast<T>(weight * r[static_cast<std::size_t>(j)]);
+      const double along = dot(u, r.data(), d);
+      if (out.weights) out.weights[place * n.directions + m] = static_cast<T>(along / 2);
       direction_part += weight * along;
     }
-    scan.token(t, output_part, value_part, direction_part);
+    scan.token(t, dot(solved, y, area), dot(solved, x + place * area, area), direction_part);
     if (in.forget)
-      for (T& element : sum) element *= in.forget[place];
+      for (double& element : sum) element *= in.forget[place];
   }
-  *out.lambda0 = scan.lambda0_gradient();
+  out.lambda0[b * n.heads + h] = static_cast<T>(scan.lambda0_gradient());
 }
 
 Tensor zeros_like(const Tensor& x) {
@@ -191,27 +227,25 @@ Tensor zeros_like(const Tensor& x) {
 }
 
 std::vector<Tensor> gradients(const Sizes& n, Index restore_period, const BackwardContext& at) {
-  const Tensor &x = at.saved(0), &y = at.saved(1), &u = at.saved(2), &weights = at.saved(3);
-  const Tensor &forget = at.saved(4), &lambda0 = at.saved(5);
-  Tensor dx(x.shape(), x.dtype(), x.device()), du = zeros_like(u), dweights = zeros_like(weights);
+  const Tensor &x = at.saved(0), &u = at.saved(1), &weights = at.saved(2);
+  const Tensor &forget = at.saved(3), &lambda0 = at.saved(4);
+  Tensor dx = zeros_like(x), du = zeros_like(u), dweights = zeros_like(weights);
   Tensor dforget = zeros_like(forget), dlambda0 = zeros_like(lambda0);
   dispatch_floating(x.dtype(), "inverse_penalty", [&](auto zero) {
     using T = decltype(zero);
     const Arrays<T> in(n, restore_period, u, weights, forget, lambda0);
-    T* solved = dx.mutable_data<T>();  // A is symmetric: the gradient of x is h = A g
-    apply<T>(in, at.gradient().data<T>(), solved, nullptr);
-
     Tensor dlambda0_parts = Tensor::zeros({n.batch, n.heads}, x.dtype(), x.device());
-    T *du_data = du.mutable_data<T>(), *parts = dlambda0_parts.mutable_data<T>();
-    T* dweights_data = weights.defined() ? dweights.mutable_data<T>() : nullptr;
-    T* dforget_data = forget.defined() ? dforget.mutable_data<T>() : nullptr;
+    const GradientArrays<T> out{dx.mutable_data<T>(), du.mutable_data<T>(),
+                                weights.defined() ? dweights.mutable_data<T>() : nullptr,
+                                forget.defined() ? dforget.mutable_data<T>() : nullptr,
+                                dlambda0_parts.mutable_data<T>()};
+    const T *values = x.data<T>(), *upstream = at.gradient().data<T>();
     parallel_for(n.batch * n.heads, 1, [&](Index begin, Index end) {
       for (Index i = begin; i < end; ++i)
-        adjoint<T>(in, i / n.heads, i % n.heads, x.data<T>(), y.data<T>(), solved,
-                   {du_data, dweights_data, dforget_data, parts + i});
+        adjoint(in, i / n.heads, i % n.heads, values, upstream, out);
     });
     T* sums = dlambda0.mutable_data<T>();
-    for (Index i = 0; i < n.batch * n.heads; ++i) sums[i % n.heads] += parts[i];
+    for (Index i = 0; i < n.batch * n.heads; ++i) sums[i % n.heads] += out.lambda0[i];
   });
   return {dx, du, dweights, dforget, dlambda0};
 }
@@ -237,7 +271,7 @@ InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,
   Var output = record(
       "inverse_penalty", y,
       {x, penalty.directions, penalty.weights, penalty.forget, penalty.lambda0},
-      {x.value(), y, penalty.directions.value(), weights, forget, penalty.lambda0.value()},
+      {x.value(), penalty.directions.value(), weights, forget, penalty.lambda0.value()},
       [n, restore_period](const BackwardContext& at) { return gradients(n, restore_period, at); },
       site);
   return {output, last};

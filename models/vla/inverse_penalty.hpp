@@ -28,7 +28,7 @@ struct InversePenaltyResult {
 };
 
 /// Applies A_t to the vectors of each token: x (B, T, H, d), or (B, T, H, n, d) for n of them. One
-/// node on the tape, with the implicit adjoint of the inverse: nothing but the inputs and y is
+/// node on the tape, with the implicit adjoint of the inverse: nothing but the inputs is
 /// saved. Throws Error for shapes that do not fit, lambda0 <= 0, gamma outside (0, 1], or a penalty
 /// that is not positive definite.
 InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,

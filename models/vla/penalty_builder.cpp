@@ -1,5 +1,6 @@
 #include "models/vla/penalty_builder.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "framework/ops/arithmetic.hpp"
@@ -10,19 +11,33 @@
 
 namespace vla {
 
+Linear direction_map(Index heads, Index key_width, Index rank, Rng& rng, LinearOptions options) {
+  check(rank >= 0, "VLA: rank ", rank, " is negative; 0 or more is allowed");
+  options.bias = false;
+  return Linear(heads * key_width, rank * heads * key_width, rng, options);
+}
+
+Var directions_of(const Linear& map, const Var& key) {
+  const Index batch = key.size(0), time = key.size(1), heads = key.size(2), d = key.size(3);
+  const Index rank = map.weight.size(0) / std::max<Index>(heads * d, 1);
+  const Var u = map(merge_heads(key));
+  if (rank == 1) return reshape(u, {batch, time, heads, 1, d});
+  return permute(reshape(u, {batch, time, rank, heads, d}), {0, 1, 3, 2, 4});
+}
+
+Var unit_directions_of(const Linear& map, const Var& key, double floor) {
+  const double shrink = 1 / std::sqrt(static_cast<double>(key.size(3)));
+  return scale(unit(directions_of(map, key), floor), shrink);
+}
+
 PenaltyBuilder::PenaltyBuilder(const PenaltyBuilderOptions& o, Rng& rng)
     : options(o),
       lambda0(constant_parameter({o.heads}, std::log(std::expm1(o.lambda_start - o.lambda_floor)),
                                  o.linear.dtype)) {
-  check(o.rank >= 0, "VLA: rank ", o.rank, " is negative; 0 or more is allowed");
   check(o.lambda_start > o.lambda_floor, "VLA: lambda0 starts at ", o.lambda_start,
         ", which must be above its floor ", o.lambda_floor);
-  const Index width = o.heads * o.key_width;
-  if (o.kind == PenaltyKind::learned && o.rank > 0) {
-    LinearOptions without_bias = o.linear;
-    without_bias.bias = false;
-    directions.emplace(width, o.rank * width, rng, without_bias);
-  }
+  if (o.kind == PenaltyKind::learned)
+    directions.emplace(direction_map(o.heads, o.key_width, o.rank, rng, o.linear));
   if (o.forget) {
     forget.emplace(o.width, o.heads, rng, o.linear);
     forget->bias.mutable_value().fill(6);
@@ -39,14 +54,7 @@ Penalty PenaltyBuilder::operator()(const Var& x, const Var& raw_key, const Var& 
     penalty.weights = beta;
     return penalty;
   }
-  const Index batch = x.size(0), time = x.size(1), heads = options.heads, d = options.key_width;
-  if (!directions) {
-    penalty.directions = Var(Tensor({batch, time, heads, 0, d}, x.dtype(), x.device()));
-    return penalty;
-  }
-  Var u = reshape((*directions)(merge_heads(raw_key)), {batch, time, options.rank, heads, d});
-  u = options.rank == 1 ? reshape(u, {batch, time, heads, 1, d}) : permute(u, {0, 1, 3, 2, 4});
-  penalty.directions = scale(unit(u, options.unit_floor), 1 / std::sqrt(static_cast<double>(d)));
+  penalty.directions = unit_directions_of(*directions, raw_key, options.unit_floor);
   return penalty;
 }
 

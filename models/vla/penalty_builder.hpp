@@ -8,6 +8,13 @@
 
 namespace vla {
 
+/// The map W_u of `rank` directions per head from all heads' keys together, without bias.
+Linear direction_map(Index heads, Index key_width, Index rank, Rng& rng, LinearOptions options);
+/// W_u k, split: keys (B, T, H, d) -> (B, T, H, r, d). Block m of W_u's rows gives direction m.
+Var directions_of(const Linear& map, const Var& key);
+/// unit(W_u k) / sqrt(d) of the same shape.
+Var unit_directions_of(const Linear& map, const Var& key, double floor);
+
 enum class PenaltyKind {
   key,      // u = the unit key, weighted by beta: weighted recursive least squares
   learned,  // u_m = unit(W_u k) / sqrt(d), m = 1..rank

@@ -7,12 +7,11 @@ namespace {
 
 // In place: the lower triangle of the symmetric `matrix` becomes L with L L^T = matrix.
 // Returns false if the matrix is not positive definite (or not finite).
-template <class T>
-bool factorise(std::vector<T>& matrix, Index n) {
-  T* l = matrix.data();
+bool factorise(std::vector<double>& matrix, Index n) {
+  double* l = matrix.data();
   for (Index i = 0; i < n; ++i) {
     for (Index j = 0; j <= i; ++j) {
-      T sum = l[i * n + j];
+      double sum = l[i * n + j];
       for (Index k = 0; k < j; ++k) sum -= l[i * n + k] * l[j * n + k];
       if (i != j) {
         l[i * n + j] = sum / l[j * n + j];
@@ -26,18 +25,17 @@ bool factorise(std::vector<T>& matrix, Index n) {
 }
 
 // A = (L L^T)^-1, column by column by two triangular solves.
-template <class T>
-void invert_factored(const std::vector<T>& factor, std::vector<T>& inverse, std::vector<T>& column,
-                     Index n) {
-  const T* l = factor.data();
+void invert_factored(const std::vector<double>& factor, std::vector<double>& inverse,
+                     std::vector<double>& column, Index n) {
+  const double* l = factor.data();
   for (Index c = 0; c < n; ++c) {
     for (Index i = 0; i < n; ++i) {
-      T sum = i == c;
+      double sum = i == c;
       for (Index k = c; k < i; ++k) sum -= l[i * n + k] * column[static_cast<std::size_t>(k)];
-      column[static_cast<std::size_t>(i)] = i < c ? T(0) : sum / l[i * n + i];
+      column[static_cast<std::size_t>(i)] = i < c ? 0.0 : sum / l[i * n + i];
     }
     for (Index i = n - 1; i >= 0; --i) {
-      T sum = column[static_cast<std::size_t>(i)];
+      double sum = column[static_cast<std::size_t>(i)];
       for (Index k = i + 1; k < n; ++k) sum -= l[k * n + i] * column[static_cast<std::size_t>(k)];
       column[static_cast<std::size_t>(i)] = sum / l[i * n + i];
       inverse[static_cast<std::size_t>(i * n + c)] = column[static_cast<std::size_t>(i)];
@@ -47,8 +45,7 @@ void invert_factored(const std::vector<T>& factor, std::vector<T>& inverse, std:
 
 }  // namespace
 
-template <class T>
-PenaltyTracker<T>::PenaltyTracker(Index width, T lambda0)
+PenaltyTracker::PenaltyTracker(Index width, double lambda0)
     : width_(width),
       lambda0_(lambda0),
       penalty_(static_cast<std::size_t>(width * width)),
@@ -62,13 +59,12 @@ PenaltyTracker<T>::PenaltyTracker(Index width, T lambda0)
   }
 }
 
-template <class T>
-void PenaltyTracker<T>::forget(T gamma) {
+void PenaltyTracker::forget(double gamma) {
   check(gamma > 0 && gamma <= 1, "inverse penalty: forgetting factor ", gamma, " at token ",
         tokens_, "; 0 < gamma <= 1 is needed");
   kept_ *= gamma;
-  const T grown = 1 / gamma;
-  T *m = penalty_.data(), *a = inverse_.data();
+  const double grown = 1 / gamma;
+  double *m = penalty_.data(), *a = inverse_.data();
 #pragma omp simd
   for (Index i = 0; i < width_ * width_; ++i) {
     m[i] *= gamma;
@@ -76,18 +72,17 @@ void PenaltyTracker<T>::forget(T gamma) {
   }
 }
 
-template <class T>
-void PenaltyTracker<T>::add(const T* u, T weight) {
-  T* z = scratch_.data();
+void PenaltyTracker::add(const double* u, double weight) {
+  double* z = scratch_.data();
   apply(u, z);
-  T delta = 0;
+  double delta = 0;
 #pragma omp simd reduction(+ : delta)
   for (Index i = 0; i < width_; ++i) delta += u[i] * z[i];
   delta = 1 + weight * delta;
-  const T share = weight / delta;
+  const double share = weight / delta;
   for (Index i = 0; i < width_; ++i) {
-    T *m = penalty_.data() + i * width_, *a = inverse_.data() + i * width_;
-    const T m_factor = weight * u[i], a_factor = share * z[i];
+    double *m = penalty_.data() + i * width_, *a = inverse_.data() + i * width_;
+    const double m_factor = weight * u[i], a_factor = share * z[i];
 #pragma omp simd
     for (Index j = 0; j < width_; ++j) {
       m[j] += m_factor * u[j];
@@ -96,8 +91,7 @@ void PenaltyTracker<T>::add(const T* u, T weight) {
   }
 }
 
-template <class T>
-void PenaltyTracker<T>::close_token(Index restore_period) {
+void PenaltyTracker::close_token(Index restore_period) {
   ++tokens_;
   const bool restores = restore_period > 0 && tokens_ % restore_period == 0;
   if (restores) {
@@ -108,26 +102,21 @@ void PenaltyTracker<T>::close_token(Index restore_period) {
   if (restores || tokens_ % kRefreshPeriod == 0) refresh();
 }
 
-template <class T>
-void PenaltyTracker<T>::apply(const T* x, T* y) const {
+void PenaltyTracker::apply(const double* x, double* y) const {
   for (Index i = 0; i < width_; ++i) y[i] = 0;
   for (Index j = 0; j < width_; ++j) {  // A is symmetric: its rows are its columns
-    const T* a = inverse_.data() + j * width_;
-    const T x_j = x[j];
+    const double* a = inverse_.data() + j * width_;
+    const double x_j = x[j];
 #pragma omp simd
     for (Index i = 0; i < width_; ++i) y[i] += x_j * a[i];
   }
 }
 
-template <class T>
-void PenaltyTracker<T>::refresh() {
-  std::vector<T> factor = penalty_;
+void PenaltyTracker::refresh() {
+  std::vector<double> factor = penalty_;
   check(factorise(factor, width_), "inverse penalty: the penalty after token ", tokens_ - 1,
         " is not positive definite");
   invert_factored(factor, inverse_, scratch_, width_);
 }
-
-template class PenaltyTracker<float>;
-template class PenaltyTracker<double>;
 
 }  // namespace vla

@@ -12,40 +12,39 @@ namespace vla {
 ///   M_0 = lambda0 I,   M_t = gamma_t M_{t-1} + sum_m weight_m u_m u_m^T
 ///
 /// A follows by Sherman-Morrison updates, O(d^2) each. They gather rounding error, so A is formed
-/// anew from M, by Cholesky factorisation, every kRefreshPeriod tokens. T is float or double.
-template <class T>
+/// anew from M, by Cholesky factorisation, every kRefreshPeriod tokens. The state is float64
+/// whatever the inputs are: with forgetting M becomes ill-conditioned, and A amplifies rounding by
+/// its condition number.
 class PenaltyTracker {
  public:
   /// Tokens between two factorisations: at d = 64 they cost a few per cent of the updates.
   static constexpr Index kRefreshPeriod = 64;
 
-  PenaltyTracker(Index width, T lambda0);
+  PenaltyTracker(Index width, double lambda0);
 
   /// Opens a token: the whole past is multiplied by gamma, 0 < gamma <= 1.
-  void forget(T gamma);
-  /// M += weight u u^T and the Sherman-Morrison step of A. weight >= 0; u has `width` elements.
-  void add(const T* u, T weight);
+  void forget(double gamma);
+  /// M += weight u u^double and the Sherman-Morrison step of A. weight >= 0; u has `width`
+  /// elements.
+  void add(const double* u, double weight);
   /// Ends a token after its read-outs. Every `restore_period` tokens (0: never) the share of
   /// lambda0 I that was forgotten since the last time is given back: M += (1 - b) lambda0 I.
   /// Throws Error when M is not positive definite.
   void close_token(Index restore_period);
   /// y = A x.
-  void apply(const T* x, T* y) const;
+  void apply(const double* x, double* y) const;
 
-  const std::vector<T>& penalty() const { return penalty_; }  // M (d, d)
-  const std::vector<T>& inverse() const { return inverse_; }  // A (d, d)
+  const std::vector<double>& penalty() const { return penalty_; }  // M (d, d)
+  const std::vector<double>& inverse() const { return inverse_; }  // A (d, d)
 
  private:
   void refresh();
 
   Index width_;
-  T lambda0_;
-  T kept_ = 1;  // b: product of gamma since the last restoration
+  double lambda0_;
+  double kept_ = 1;  // b: product of gamma since the last restoration
   Index tokens_ = 0;
-  std::vector<T> penalty_, inverse_, scratch_;
+  std::vector<double> penalty_, inverse_, scratch_;
 };
-
-extern template class PenaltyTracker<float>;
-extern template class PenaltyTracker<double>;
 
 }  // namespace vla

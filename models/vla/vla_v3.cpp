@@ -1,0 +1,64 @@
+#include "models/vla/vla_v3.hpp"
+
+#include <limits>
+
+#include "framework/ops/arithmetic.hpp"
+#include "framework/ops/normalize.hpp"
+#include "framework/ops/pointwise.hpp"
+#include "framework/ops/reduce.hpp"
+#include "models/vla/penalty_builder.hpp"
+
+namespace vla {
+namespace {
+
+VlaV3Options resolved(VlaV3Options options) {
+  options.attention = options.attention.resolved();
+  return options;
+}
+
+StabilizedOptions recurrence_options(const VlaV3Options& o) {
+  return {.lambda0 = o.lambda0,
+          .delta_floor = 1e-4,
+          .nudge_period = o.nudge_period,
+          .nudge = o.nudge,
+          .unit_coefficient = true,
+          .unit_floor = o.unit_floor,
+          .read_through_inverse = false,
+          .error_clip = 0,
+          .guard_above = 0};
+}
+
+}  // namespace
+
+VlaV3::VlaV3(const VlaV3Options& options, Rng& rng)
+    : options_(resolved(options)),
+      projections_(options_.attention, rng),
+      directions_(direction_map(options_.attention.heads, options_.attention.key_width,
+                                options_.rank, rng, options_.attention.linear())),
+      norm_(options_.attention.heads * options_.attention.value_width, options_.norm_epsilon,
+            options_.attention.dtype) {}
+
+Var VlaV3::operator()(const Var& x) {
+  const Var raw_key = projections_.key(x);
+  const Var q = elu_plus_one(projections_.query(x)), k = elu_plus_one(raw_key);
+  const Var memory =
+      stabilized_recurrence(
+          {.query = q,
+           .key = unit(k, options_.unit_floor),
+           .value = projections_.value(x),
+           .directions = unit_directions_of(directions_, raw_key, options_.unit_floor)},
+          recurrence_options(options_))
+          .output;
+  const Var weight = sum(cumulative_sum(k, 1) * q, {-1}, {.keep = true});
+  const Var denominator =
+      clamp(weight, options_.denominator_floor, std::numeric_limits<double>::infinity());
+  return projections_.output(norm_(merge_heads(memory / denominator)));
+}
+
+void VlaV3::visit(PartVisitor& parts) {
+  projections_.visit(parts);
+  parts("directions", directions_);
+  parts("norm", norm_);
+}
+
+}  // namespace vla

@@ -1,0 +1,38 @@
+// VLA as the public reference's notebook trains it (version 3), stabilisers included.
+#pragma once
+
+#include "models/attention.hpp"
+#include "models/vla/stabilized_recurrence.hpp"
+
+namespace vla {
+
+struct VlaV3Options {
+  AttentionOptions attention = {.convolution = 0};
+  double lambda0 = 0.1;
+  Index nudge_period = 20;  ///< tokens between nudges of A; 0: never
+  double nudge = 1e-3;
+  Index rank = 1;  ///< directions per token; the reference has 1
+  double denominator_floor = 1e-4;
+  double unit_floor = 1e-12;  ///< the reference's; a zero key then has a gradient of 1e12
+  double norm_epsilon = 1e-5;
+};
+
+/// Per head, with phi = elu + 1, k' = unit(phi(k)), u = unit(W_u k) / sqrt(d):
+///   A by Sherman-Morrison updates with u, alpha = unit(A k'), S += (v - S k') alpha^T,
+///   o = S phi(q) / max(z . phi(q), floor), z the sum of phi(k) so far;
+/// then LayerNorm over all heads and an affine map. W_u acts on all heads' keys together.
+class VlaV3 : public Mixer {
+ public:
+  VlaV3(const VlaV3Options& options, Rng& rng);
+  /// x (B, T, width) -> (B, T, width).
+  Var operator()(const Var& x) override;
+  void visit(PartVisitor& parts) override;
+
+ private:
+  VlaV3Options options_;
+  AttentionProjections projections_;
+  Linear directions_;  // W_u, without bias
+  LayerNorm norm_;
+};
+
+}  // namespace vla
