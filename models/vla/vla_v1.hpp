@@ -1,0 +1,76 @@
+// VLA as first documented (version 1): penalty builder, Sherman-Morrison tracker, memory manager,
+// with all of its stabilisers.
+#pragma once
+
+#include <optional>
+
+#include "models/attention.hpp"
+#include "models/vla/stabilized_recurrence.hpp"
+
+namespace vla {
+
+/// How version 1 makes its penalty directions u from the key k. All are scaled by 1 / sqrt(d).
+enum class DirectionKind {
+  stacked,   // one map W_u of r d rows; block m gives u_m
+  separate,  // r maps of their own
+  kernel,    // phi(W_phi k) with phi = elu + 1, r of them
+};
+
+struct VlaV1Options {
+  AttentionOptions attention = {.heads = 1, .convolution = 0};
+  DirectionKind directions = DirectionKind::stacked;
+  Index rank = 1;
+  double lambda_floor = 1e-3;  ///< of the reported lambda_t
+  /// Weight g of the symbolic direction; 0: none. See VlaV1::run.
+  double symbolic = 0;
+  double norm_epsilon = 1e-5;
+  StabilizedOptions recurrence = {};
+};
+
+/// The penalty builder of version 1: directions, and a network for lambda_t that is reported and
+/// takes no part in the recurrence, so that it has no gradient.
+struct VlaV1PenaltyBuilder {
+  DirectionKind kind;
+  Index rank;
+  double lambda_floor;
+  std::vector<Linear> maps;          // one (stacked, kernel), or `rank` of them; without bias
+  Linear lambda_hidden, lambda_out;  // (d -> 4 d), ReLU, (4 d -> 1)
+
+  VlaV1PenaltyBuilder(const VlaV1Options& options, Rng& rng);
+  /// Keys (B, T, H, d) -> u (B, T, H, r, d).
+  Var directions(const Var& key) const;
+  /// max(softplus(network(k)), floor) for keys (B, T, H, d): (B, T). A report, not a variable.
+  Tensor lambda(const Var& key) const;
+  void visit(PartVisitor& parts);
+};
+
+/// q, k, v affine in x; A by updates with u; alpha = A k; S += clip(v - S k) alpha^T; o = S A q;
+/// LayerNorm; affine map. See StabilizedOptions for the stabilisers.
+class VlaV1 : public Mixer {
+ public:
+  VlaV1(const VlaV1Options& options, Rng& rng);
+
+  /// x (B, T, width) -> (B, T, width), without a relation matrix.
+  Var operator()(const Var& x) override { return run(x).output; }
+
+  struct Result {
+    Var output;      // (B, T, width)
+    Tensor lambda;   // the reported lambda_t (B, T)
+    Tensor inverse;  // A after the last token (B, H, d, d)
+    Tensor memory;   // S after the last token (B, H, d_v, d)
+  };
+  /// With `relations` R (B, T, T) and W = N^(-1/2) R N^(-1/2), N the row sums (over all columns)
+  /// plus 1e-6, a token t whose row of W has an entry that is not zero up to column t gets one more
+  /// update, with sqrt(g) sum_{j<=t} W[t,j] k_j, g = options.symbolic.
+  Result run(const Var& x, const Tensor& relations = {});
+
+  void visit(PartVisitor& parts) override;
+
+ private:
+  VlaV1Options options_;
+  AttentionProjections projections_;
+  VlaV1PenaltyBuilder penalty_;
+  LayerNorm norm_;
+};
+
+}  // namespace vla
