@@ -10,6 +10,8 @@
 #include "models/linear_transformer/linear_transformer.hpp"
 #include "models/softmax_transformer/softmax_transformer.hpp"
 #include "models/vla/vla.hpp"
+#include "models/vla/vla_v1.hpp"
+#include "models/vla/vla_v3.hpp"
 
 namespace vla {
 

@@ -17,7 +17,6 @@ Var matmul(const Var& a, const Var& b, MatmulOptions options = {},
            CallSite site = CallSite::here());
 
 /// x W^T + b: x (..., in), weight (out, in), bias (out) or none -> (..., out).
-Var linear(const Var& x, const Var& weight, const Var& bias = {},
-           CallSite site = CallSite::here());
+Var linear(const Var& x, const Var& weight, const Var& bias = {}, CallSite site = CallSite::here());
 
 }  // namespace vla

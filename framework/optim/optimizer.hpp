@@ -16,7 +16,8 @@ double global_norm(const std::vector<Parameter>& parameters, const Gradients& gr
 /// The factor that brings a gradient of norm `norm` to at most `limit`: min(1, limit/(norm+1e-6)).
 double clip_factor(double norm, double limit);
 
-/// What optimisers share: the parameters, the step count, clipping, and named state for checkpoints.
+/// What optimisers share: the parameters, the step count, clipping, and named state for
+/// checkpoints.
 class Optimizer {
  public:
   struct StepOptions {

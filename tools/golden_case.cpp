@@ -1,0 +1,185 @@
+#include "tools/golden_case.hpp"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "framework/ops/shaping.hpp"
+
+namespace vla {
+namespace {
+
+// The reference's name of a parameter as ours, segment by segment.
+std::string our_name(const std::string& reference) {
+  // Applied in this order, each at most once.
+  static const std::vector<std::pair<std::string, std::string>> kSegments{
+      {"penalty_builder.u_proj", "penalty.directions.0"},
+      {"penalty_builder.lambda_net.0", "penalty.lambda.hidden"},
+      {"penalty_builder.lambda_net.2", "penalty.lambda.out"},
+      {"u_proj", "directions"},
+      {"Wu", "directions"},
+      {"norm_o", "norm"},
+      {"attn", "mixer"},
+      {"ln1", "norm1"},
+      {"ln2", "norm2"},
+      {"ln_f", "norm"},
+      {"ff.0", "mlp.up"},
+      {"ff.2", "mlp.down"},
+      {"tok", "tokens"},
+      {"pos", "positions"},
+      {"W_q", "query"},
+      {"W_k", "key"},
+      {"W_v", "value"},
+      {"W_o", "output"},
+      {"Wq", "query"},
+      {"Wk", "key"},
+      {"Wv", "value"},
+      {"Wo", "output"},
+      {"o", "output"},
+      {"Wg", "gate"},
+      {"W_beta", "beta"},
+      {"W_gamma", "penalty.forget"},
+      {"lambda0", "penalty.lambda0"},
+      {"out_norm", "norm"},
+      {"conv_q", "query.convolution"},
+      {"conv_k", "key.convolution"},
+      {"conv_v", "value.convolution"},
+  };
+  std::string name = "." + reference + ".";
+  for (const auto& [from, to] : kSegments) {
+    const std::size_t at = name.find("." + from + ".");
+    if (at != std::string::npos) name.replace(at + 1, from.size(), to);
+  }
+  return name.substr(1, name.size() - 2);
+}
+
+// Our parameters that one of the reference's holds: itself, or q, k and v where those are stacked.
+std::vector<std::string> our_names(const std::string& reference) {
+  const std::string stacked = "qkv.";
+  const std::size_t at = reference.find(stacked);
+  if (at == std::string::npos) return {our_name(reference)};
+  std::vector<std::string> names;
+  for (const char* part : {"query.", "key.", "value."})
+    names.push_back(our_name(std::string(reference).replace(at, stacked.size(), part)));
+  return names;
+}
+
+Var& find(ParameterMap& parameters, const std::string& name, const std::string& reference) {
+  auto found = parameters.find(name);
+  check(found != parameters.end(), "no parameter '", name, "' for the case's '", reference, "'");
+  return found->second;
+}
+
+}  // namespace
+
+// Norm of the difference over norm of the reference.
+double relative_error(const Tensor& actual, const Tensor& expected) {
+  check(actual.shape() == expected.shape(), "shape ", actual.shape(), " where the case has ",
+        expected.shape());
+  const Tensor a = actual.to(DType::float64), e = expected.to(DType::float64);
+  double difference = 0, norm = 0;
+  for (std::size_t i = 0; i < a.values<double>().size(); ++i) {
+    const double x = a.values<double>()[i], y = e.values<double>()[i];
+    difference += (x - y) * (x - y);
+    norm += y * y;
+  }
+  return difference == 0 ? 0 : std::sqrt(difference / norm);
+}
+
+GoldenCase::GoldenCase(const std::string& path, DType dtype, double tolerance, std::ostream& out)
+    : file_(read_safetensors(path)),
+      name_(file_.text("case")),
+      dtype_(dtype),
+      tolerance_(tolerance),
+      out_(out) {}
+
+Tensor GoldenCase::array(const std::string& name) const {
+  const Tensor& tensor = file_.at(name);
+  return is_floating(tensor.dtype()) ? tensor.to(dtype_) : tensor;
+}
+
+double GoldenCase::number(const std::string& key) const {
+  const std::string& text = file_.text(key);
+  std::size_t end = 0;
+  double value = 0;
+  try {
+    value = std::stod(text, &end);
+  } catch (const std::exception&) {
+    end = 0;
+  }
+  check(end > 0 && end == text.size(), file_.source, ": metadata '", key, "' is '", text,
+        "'; a number is needed");
+  return value;
+}
+
+double GoldenCase::number_or(const std::string& key, double otherwise) const {
+  return file_.metadata.contains(key) ? number(key) : otherwise;
+}
+
+Index GoldenCase::integer(const std::string& key) const {
+  const double value = number(key);
+  check(value == std::floor(value) && std::abs(value) < 1e9, file_.source, ": metadata '", key,
+        "' is ", value, "; an integer is needed");
+  return static_cast<Index>(value);
+}
+
+Index GoldenCase::integer_or(const std::string& key, Index otherwise) const {
+  return file_.metadata.contains(key) ? integer(key) : otherwise;
+}
+
+std::vector<double> GoldenCase::numbers(const std::string& key) const {
+  try {
+    return nlohmann::json::parse(file_.text(key)).get<std::vector<double>>();
+  } catch (const nlohmann::json::exception&) {
+    fail(file_.source, ": metadata '", key, "' is not a list of numbers");
+  }
+}
+
+void GoldenCase::compare(const std::string& array, const Tensor& actual) {
+  report(array, relative_error(actual, file_.at(array)));
+}
+
+void GoldenCase::report(const std::string& array, double error) {
+  const bool within = error <= tolerance_;  // not so for NaN
+  out_ << name_ << ' ' << array << ' ' << error << (within ? "" : "  FAILED") << '\n';
+  passed_ = passed_ && within;
+}
+
+void GoldenCase::fail_as_unknown() {
+  out_ << name_ << " unknown kind of case\n";
+  passed_ = false;
+}
+
+void load(const GoldenCase& c, const std::string& prefix, ParameterMap& parameters) {
+  std::size_t loaded = 0;
+  for (const auto& [array, tensor] : c.file().tensors) {
+    if (!array.starts_with(prefix)) continue;
+    const std::string reference = array.substr(prefix.size());
+    const std::vector<std::string> names = our_names(reference);
+    Index row = 0;
+    for (const std::string& name : names) {
+      Tensor& target = find(parameters, name, reference).mutable_value();
+      const Index rows = target.size(0);
+      target.copy_from(slice(Var(c.array(array)), 0, row, row + rows).value());
+      row += rows;
+      ++loaded;
+    }
+    check(row == tensor.size(0), "array '", array, "' has ", tensor.size(0), " rows, not ", row);
+  }
+  check(loaded == parameters.size(), c.name(), ": the case has ", loaded,
+        " of the model's parameters; it has ", parameters.size());
+}
+
+void compare_all(GoldenCase& c, const std::string& prefix, ParameterMap& parameters,
+                 const std::function<Tensor(const Var&)>& value) {
+  for (const auto& [array, tensor] : c.file().tensors) {
+    if (!array.starts_with(prefix)) continue;
+    const std::string reference = array.substr(prefix.size());
+    std::vector<Var> parts;
+    for (const std::string& name : our_names(reference))
+      parts.emplace_back(value(find(parameters, name, reference)));
+    c.compare(array, concat(parts, 0).value());
+  }
+}
+
+}  // namespace vla
