@@ -130,7 +130,7 @@ void add_inverse_penalty_cases(std::vector<GradientCase>& rows) {
   row("restored", {.time = 7}, {.weights = true, .forget = true, .restore_period = 3});
   row("rank 3, two vectors", {.rank = 3}, {.weights = true, .forget = true, .vectors = 2});
   row("rank 0", {.rank = 0}, {.forget = true});
-  row("longer than a refresh", {.batch = 1, .time = 70, .heads = 1}, {.forget = true});
+  row("longer than a refresh", {.batch = 1, .time = 70, .heads = 1}, {.weights = true});
   row("T = 1, d = 1", {.time = 1, .heads = 1, .key = 1}, {.weights = true});
 }
 

@@ -6,7 +6,8 @@
 // standards, and guarded by a static_assert.
 #pragma once
 
-// clang-format off: the specialisation must come after these and before the rest
+// In this order: the specialisation must come after these three and before the rest.
+// clang-format off
 #include <xtensor/xtensor_forward.hpp>
 #include <xtensor/xstorage.hpp>
 #include <xtensor/xexpression_traits.hpp>
