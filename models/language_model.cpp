@@ -15,8 +15,8 @@ Block::Block(Index width, Index hidden, const MixerFactory& make_mixer, Rng& rng
       norm2(width, 1e-5, options.dtype),
       mlp(width, hidden, rng, options) {}
 
-Var Block::operator()(const Var& x) {
-  const Var y = x + (*mixer)(norm1(x));
+Var Block::operator()(const Var& x, const Tensor& tokens) {
+  const Var y = x + (*mixer)(norm1(x), tokens);
   return y + mlp(norm2(y));
 }
 
@@ -51,7 +51,7 @@ Var SequenceModel::operator()(const Tensor& tokens) {
     std::iota(numbers.begin(), numbers.end(), 0);
     x = x + (*positions_)(places);
   }
-  for (Block& block : blocks_) x = block(x);
+  for (Block& block : blocks_) x = block(x, tokens);
   return norm_(x);
 }
 

@@ -11,7 +11,8 @@
 
 namespace vla {
 
-/// Pre-norm residual block: x + mixer(norm1(x)), then x + mlp(norm2(x)).
+/// Pre-norm residual block: x + mixer(norm1(x)), then x + mlp(norm2(x)). x (B, T, width), made from
+/// tokens (B, T).
 struct Block {
   LayerNorm norm1;
   std::unique_ptr<Mixer> mixer;
@@ -19,7 +20,7 @@ struct Block {
   Mlp mlp;
   Block(Index width, Index hidden, const MixerFactory& make_mixer, Rng& rng,
         LinearOptions options = {});
-  Var operator()(const Var& x);
+  Var operator()(const Var& x, const Tensor& tokens);
   void visit(PartVisitor& parts);
 };
 

@@ -15,6 +15,8 @@ class Mixer {
  public:
   virtual ~Mixer() = default;
   virtual Var operator()(const Var& x) = 0;
+  /// The same for a mixer that also looks at which tokens (B, T) the sequence is made of.
+  virtual Var operator()(const Var& x, const Tensor& /*tokens*/) { return (*this)(x); }
   virtual void visit(PartVisitor& parts) = 0;
 };
 

@@ -1,16 +1,68 @@
 #include "models/models.hpp"
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 
 namespace vla {
 namespace {
 
 constexpr std::array kKinds{
     ModelKind{"vla", "exact Variational Linear Attention: least squares solved at every token"},
+    ModelKind{"vla-v1", "VLA as first documented, with its stabilisers"},
+    ModelKind{"vla-v3", "VLA as the public reference's notebook trains it"},
     ModelKind{"deltanet", "DeltaNet: linear memory with the delta rule"},
     ModelKind{"linear", "linear transformer: linear attention with elu + 1 features"},
     ModelKind{"softmax", "causal softmax attention"},
 };
+
+std::string names() {
+  std::string result;
+  for (const ModelKind& kind : kKinds)
+    result += (result.empty() ? "" : ", ") + std::string(kind.name);
+  return result;
+}
+
+// Which settings beside the attention's a mixer has.
+struct Settings {
+  bool penalty = false, rank = false, forget = false, lambda0 = false, nudge = false,
+       symbolic = false;
+};
+
+Settings settings_of(std::string_view kind) {
+  if (kind == "vla") return {.penalty = true, .rank = true, .forget = true, .lambda0 = true};
+  if (kind == "vla-v1") return {.rank = true, .lambda0 = true, .nudge = true, .symbolic = true};
+  if (kind == "vla-v3") return {.rank = true, .lambda0 = true, .nudge = true};
+  const bool known =
+      std::ranges::any_of(kKinds, [&](const ModelKind& other) { return other.name == kind; });
+  check(known, "unknown model '", kind, "'; allowed: ", names());
+  return {};
+}
+
+void check_settings_fit(std::string_view kind, const MixerConfig& config) {
+  const MixerConfig plain;
+  const Settings has = settings_of(kind);
+  const auto refuse = [&](bool has_it, bool is_default, const char* setting) {
+    check(has_it || is_default, "model '", kind, "' has no setting ", setting);
+  };
+  refuse(has.penalty, config.penalty == plain.penalty, "penalty");
+  refuse(has.rank, config.rank == plain.rank, "rank");
+  refuse(has.forget, config.forget == plain.forget, "forget");
+  refuse(has.forget, config.restore_period == plain.restore_period, "restore period");
+  refuse(has.lambda0, config.lambda0 == plain.lambda0, "lambda0");
+  refuse(has.nudge, config.nudge_period == plain.nudge_period, "nudge period");
+  refuse(has.nudge, config.nudge == plain.nudge, "nudge");
+  refuse(has.symbolic, config.symbolic == plain.symbolic, "symbolic");
+  check(config.rank >= 0, "rank ", config.rank, " is negative; 0 or more is allowed");
+  check(config.lambda0 >= 0 && std::isfinite(config.lambda0), "lambda0 ", config.lambda0,
+        " is not allowed; above 0, or 0 for the model's own");
+  check(config.nudge_period >= -1, "nudge period ", config.nudge_period,
+        " is not allowed; 0 (never) or more, or -1 for the model's own");
+  check(config.nudge == -1 || (config.nudge >= 0 && std::isfinite(config.nudge)), "nudge ",
+        config.nudge, " is not allowed; 0 or more, or -1 for the model's own");
+  check(config.symbolic >= 0 && std::isfinite(config.symbolic), "symbolic weight ", config.symbolic,
+        " is not allowed; 0 or more");
+}
 
 PenaltyKind penalty_kind(const std::string& name) {
   if (name == "key") return PenaltyKind::key;
@@ -24,21 +76,40 @@ VlaOptions vla_options(const MixerConfig& config) {
                      .rank = config.rank,
                      .forget = config.forget,
                      .restore_period = config.restore_period};
-  check(config.rank >= 0, "rank ", config.rank, " is negative; 0 or more is allowed");
   check(config.rank == 1 || options.penalty == PenaltyKind::learned, "rank ", config.rank,
         " needs --penalty learned; penalty 'key' has rank 1");
   check(config.restore_period >= 0, "restore period ", config.restore_period,
         " is negative; 0 or more is allowed");
   check(config.restore_period == 0 || config.forget, "restore period ", config.restore_period,
         " needs forgetting; without it there is nothing to restore");
+  if (config.lambda0 > 0) options.lambda_start = config.lambda0;
+  check(options.lambda_start > options.lambda_floor, "lambda0 ", options.lambda_start,
+        " is not above its floor ", options.lambda_floor);
   return options;
 }
 
-void check_no_vla_settings(std::string_view kind, const MixerConfig& config) {
-  const MixerConfig plain;
-  check(config.penalty == plain.penalty && config.rank == plain.rank && !config.forget &&
-            config.restore_period == plain.restore_period,
-        "model '", kind, "' has no penalty: penalty, rank, forget and restore period are for vla");
+VlaV1Options vla_v1_options(const MixerConfig& config) {
+  VlaV1Options options{
+      .attention = config.attention.resolved(), .rank = config.rank, .symbolic = config.symbolic};
+  if (config.lambda0 > 0) options.recurrence.lambda0 = config.lambda0;
+  if (config.nudge_period >= 0) options.recurrence.nudge_period = config.nudge_period;
+  if (config.nudge >= 0) options.recurrence.nudge = config.nudge;
+  return options;
+}
+
+VlaV3Options vla_v3_options(const MixerConfig& config) {
+  // A layer that is trained wants a larger floor than the reference's: see VlaV3Options.
+  VlaV3Options options{
+      .attention = config.attention.resolved(), .rank = config.rank, .unit_floor = 1e-6};
+  if (config.lambda0 > 0) options.lambda0 = config.lambda0;
+  if (config.nudge_period >= 0) options.nudge_period = config.nudge_period;
+  if (config.nudge >= 0) options.nudge = config.nudge;
+  return options;
+}
+
+template <class Layer, class Options>
+MixerFactory factory_of(const Options& options) {
+  return [options](Rng& rng) { return std::make_unique<Layer>(options, rng); };
 }
 
 }  // namespace
@@ -46,26 +117,15 @@ void check_no_vla_settings(std::string_view kind, const MixerConfig& config) {
 std::span<const ModelKind> model_kinds() { return kKinds; }
 
 MixerFactory mixer_factory(std::string_view kind, const MixerConfig& config) {
+  check_settings_fit(kind, config);
   const AttentionOptions attention = config.attention.resolved();
-  if (kind == "vla")
-    return
-        [options = vla_options(config)](Rng& rng) { return std::make_unique<Vla>(options, rng); };
-  check_no_vla_settings(kind, config);
-  if (kind == "deltanet")
-    return [=](Rng& rng) {
-      return std::make_unique<DeltaNet>(DeltaNetOptions{.attention = attention}, rng);
-    };
+  if (kind == "vla") return factory_of<Vla>(vla_options(config));
+  if (kind == "vla-v1") return factory_of<VlaV1>(vla_v1_options(config));
+  if (kind == "vla-v3") return factory_of<VlaV3>(vla_v3_options(config));
+  if (kind == "deltanet") return factory_of<DeltaNet>(DeltaNetOptions{.attention = attention});
   if (kind == "linear")
-    return [=](Rng& rng) {
-      return std::make_unique<LinearTransformer>(LinearTransformerOptions{.attention = attention},
-                                                 rng);
-    };
-  if (kind == "softmax")
-    return [=](Rng& rng) { return std::make_unique<SoftmaxTransformer>(attention, rng); };
-  std::string allowed;
-  for (const ModelKind& known : kKinds)
-    allowed += (allowed.empty() ? "" : ", ") + std::string(known.name);
-  fail("unknown model '", kind, "'; allowed: ", allowed);
+    return factory_of<LinearTransformer>(LinearTransformerOptions{.attention = attention});
+  return factory_of<SoftmaxTransformer>(attention);
 }
 
 VlaLanguageModel::VlaLanguageModel(const VlaLanguageModelConfig& config, Rng& rng)

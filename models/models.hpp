@@ -15,13 +15,18 @@
 
 namespace vla {
 
-/// Settings by which a mixer can be made from its name alone.
+/// Settings by which a mixer can be made from its name alone. What a mixer does not have must keep
+/// its default.
 struct MixerConfig {
   AttentionOptions attention = {.deviation = 0.02};
-  std::string penalty = "key";  ///< vla only: "key" or "learned"
-  Index rank = 1;               ///< vla only, with penalty "learned": directions per token
-  bool forget = false;          ///< vla only: a learned forgetting factor per token and head
-  Index restore_period = 0;     ///< vla only, with forget: tokens between restorations; 0: never
+  std::string penalty = "key";  ///< vla: "key" or "learned"
+  Index rank = 1;            ///< vla with penalty "learned", vla-v1, vla-v3: directions per token
+  bool forget = false;       ///< vla: a learned forgetting factor per token and head
+  Index restore_period = 0;  ///< vla with forget: tokens between restorations; 0: never
+  double lambda0 = 0;        ///< all of VLA: (start of) lambda0; 0: the mixer's own
+  Index nudge_period = -1;   ///< vla-v1, vla-v3: updates between nudges; -1: the mixer's own
+  double nudge = -1;         ///< vla-v1, vla-v3: what a nudge adds; -1: the mixer's own
+  double symbolic = 0;       ///< vla-v1: weight of the symbolic direction; 0: none
 };
 
 struct ModelKind {
@@ -29,7 +34,7 @@ struct ModelKind {
   std::string_view description;
 };
 
-/// The mixers that can be asked for by name: vla, deltanet, linear, softmax.
+/// The mixers that can be asked for by name.
 std::span<const ModelKind> model_kinds();
 
 /// A factory for the mixer `kind`. Throws Error for an unknown kind and for settings that do not

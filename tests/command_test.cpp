@@ -116,7 +116,8 @@ BOOST_AUTO_TEST_CASE(bad_settings_are_refused_before_anything_is_written) {
     BOOST_TEST(!place.has("run"));
   };
   refused("--task copy", {"unknown task 'copy'; allowed: mqar"});
-  refused("--model gpt", {"unknown model 'gpt'; allowed: vla, deltanet, linear, softmax"});
+  refused("--model gpt",
+          {"unknown model 'gpt'; allowed: vla, vla-v1, vla-v3, deltanet, linear, softmax"});
   refused("--device tpu", {"unknown device 'tpu'; allowed: cpu"});
   refused("--device cuda", {"cuda"});
   refused("--dtype float16", {"--dtype 'float16' is not allowed; float32 or float64"});

@@ -4,10 +4,11 @@
 
 #include "framework/nn/layers.hpp"
 #include "framework/ops/arithmetic.hpp"
-#include "framework/ops/pointwise.hpp"
+#include "framework/ops/matmul.hpp"
 #include "framework/ops/shaping.hpp"
 #include "framework/random.hpp"
 #include "models/models.hpp"
+#include "models/vla/primitives.hpp"
 #include "tools/cases.hpp"
 
 namespace vla {
@@ -134,6 +135,39 @@ void add_inverse_penalty_cases(std::vector<GradientCase>& rows) {
   row("T = 1, d = 1", {.time = 1, .heads = 1, .key = 1}, {.weights = true});
 }
 
+// The rules for A hold for symmetric A: each row makes one, X X^T + I, from a matrix X.
+void add_primitive_cases(std::vector<GradientCase>& rows) {
+  Rng rng(19);
+  const Tensor x = rng.normal({4, 4}, kDouble), vector = rng.normal({4}, kDouble);
+  Tensor identity = Tensor::zeros({4, 4}, kDouble);
+  for (std::size_t i = 0; i < 4; ++i) identity.mutable_values<double>()[i * 5] = 1;
+  const auto inverse = [identity](const Var& x) {
+    return matmul(x, x, {.transpose_b = true}) + Var(identity);
+  };
+  rows.push_back({"inner_product_score",
+                  [](const auto& v) { return inner_product_score(v[0], v[1]); },
+                  {x, vector}});
+  rows.push_back({"sherman_morrison",
+                  [=](const auto& v) { return sherman_morrison(inverse(v[0]), v[1]); },
+                  {x, vector}});
+  rows.push_back({"sherman_morrison with a zero direction",
+                  [=](const auto& v) { return sherman_morrison(inverse(v[0]), v[1]); },
+                  {x, Tensor::zeros({4}, kDouble)}});
+  rows.push_back({"sherman_morrison_updates",
+                  [=](const auto& v) { return sherman_morrison_updates(inverse(v[0]), v[1]); },
+                  {x, rng.normal({3, 4}, kDouble)}});
+  rows.push_back({"recover_alpha",
+                  [=](const auto& v) { return recover_alpha(inverse(v[0]), v[1]); },
+                  {x, vector}});
+  for (const auto& [scales, size] :
+       {std::pair{AlphaScales::all, 1}, {AlphaScales::rows, 3}, {AlphaScales::columns, 4}})
+    rows.push_back(
+        {"memory_update, alpha of " + std::to_string(size),
+         [scales = scales](const auto& v) { return memory_update(v[0], v[1], v[2], v[3], scales); },
+         {rng.normal({3, 4}, kDouble), rng.normal({size}, kDouble), rng.normal({3}, kDouble),
+          vector}});
+}
+
 }  // namespace
 
 std::vector<GradientCase> layer_cases() {
@@ -154,6 +188,7 @@ std::vector<GradientCase> layer_cases() {
 
   add_delta_rule_cases(rows);
   add_inverse_penalty_cases(rows);
+  add_primitive_cases(rows);
 
   rows.push_back(mixer_case("Vla", "vla", {}, 5));
   rows.push_back(
@@ -172,14 +207,12 @@ std::vector<GradientCase> layer_cases() {
             GatedDeltaNetOptions{.attention = {.width = 4, .heads = 2, .dtype = kDouble}}, r)};
       },
       x));
-  rows.push_back(layer_case(
-      "Block",
-      [&](Rng& r) {
-        return Block(
-            4, 6, mixer_factory("vla", {.attention = {.width = 4, .heads = 2, .dtype = kDouble}}),
-            r, linear);
-      },
-      x));
+  const auto row = [&](std::string name, std::string_view kind, MixerConfig config) {
+    rows.push_back(mixer_case(std::move(name), kind, config, 5));
+  };
+  row("vla-v1 rank 2", "vla-v1", {.rank = 2});
+  row("vla-v1 rank 0", "vla-v1", {.rank = 0});
+  row("vla-v3 nudged", "vla-v3", {.nudge_period = 2, .nudge = 0.1});
   return rows;
 }
 

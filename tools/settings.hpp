@@ -59,10 +59,16 @@ void visit_model_settings(TrainOptions& options, See&& see) {
   see("key-width", mixer.attention.key_width, "width of a key per head; 0: width / heads");
   see("value-width", mixer.attention.value_width, "width of a value per head; 0: width / heads");
   see("penalty", mixer.penalty, "vla: key or learned");
-  see("rank", mixer.rank, "vla, learned penalty: directions per token");
+  see("rank", mixer.rank, "vla with learned penalty, vla-v1, vla-v3: directions per token");
   see("forget", mixer.forget, "vla: learned forgetting");
   see("restore-period", mixer.restore_period,
       "vla, with forgetting: tokens between restorations; 0: never");
+  see("lambda0", mixer.lambda0, "vla, vla-v1, vla-v3: lambda0 (at the start); 0: the model's own");
+  see("nudge-period", mixer.nudge_period,
+      "vla-v1, vla-v3: updates between nudges; 0: never; -1: the model's own");
+  see("nudge-eps", mixer.nudge, "vla-v1, vla-v3: what a nudge adds; -1: the model's own");
+  see("symbolic", mixer.symbolic,
+      "vla-v1: weight of the symbolic penalty, which relates equal tokens; 0: none");
   see("positions", options.positions, "learned positions");
   see("tied-head", options.tied_head, "logits from the token table");
   see("deviation", mixer.attention.deviation, "of the normal distribution weights start from");

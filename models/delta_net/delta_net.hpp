@@ -18,6 +18,7 @@ struct DeltaNetOptions {
 /// LayerNorm and an affine map.
 class DeltaNet : public Mixer {
  public:
+  using Mixer::operator();
   DeltaNet(const DeltaNetOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override;
@@ -40,6 +41,7 @@ struct GatedDeltaNetOptions {
 /// row of S, o_t = S_t (elu(q_t) + 1); no rate, no norm.
 class GatedDeltaNet : public Mixer {
  public:
+  using Mixer::operator();
   GatedDeltaNet(const GatedDeltaNetOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override;

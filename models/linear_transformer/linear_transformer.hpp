@@ -19,6 +19,7 @@ struct LinearTransformerOptions {
 /// phi(k_s), phi = elu + 1, then an affine map.
 class LinearTransformer : public Mixer {
  public:
+  using Mixer::operator();
   LinearTransformer(const LinearTransformerOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override;

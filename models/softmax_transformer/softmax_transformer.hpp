@@ -10,6 +10,7 @@ namespace vla {
 /// head.
 class SoftmaxTransformer : public Mixer {
  public:
+  using Mixer::operator();
   SoftmaxTransformer(const AttentionOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override;

@@ -32,6 +32,7 @@ struct VlaOptions {
 /// all heads together and an affine map.
 class Vla : public Mixer {
  public:
+  using Mixer::operator();
   Vla(const VlaOptions& options, Rng& rng);
 
   /// x (B, T, width) -> (B, T, width).

@@ -94,6 +94,21 @@ void VlaV1PenaltyBuilder::visit(PartVisitor& parts) {
   parts("lambda.out", lambda_out);
 }
 
+Tensor equal_tokens(const Tensor& tokens, DType dtype) {
+  check(tokens.rank() == 2, "equal_tokens: tokens have shape ", tokens.shape(),
+        "; (B, T) is needed");
+  const Index batch = tokens.size(0), time = tokens.size(1);
+  Tensor result = Tensor::zeros({batch, time, time}, dtype);
+  dispatch_floating(dtype, "equal_tokens", [&](auto zero) {
+    auto* relation = result.mutable_data<decltype(zero)>();
+    const Index* token = tokens.data<Index>();
+    for (Index i = 0; i < batch * time; ++i)
+      for (Index j = 0; j < time; ++j)
+        if (token[i] == token[i / time * time + j]) relation[i * time + j] = 1;
+  });
+  return result;
+}
+
 VlaV1::VlaV1(const VlaV1Options& options, Rng& rng)
     : options_(resolved(options)),
       projections_(options_.attention, rng),
@@ -116,6 +131,10 @@ VlaV1::Result VlaV1::run(const Var& x, const Tensor& relations) {
   const StabilizedResult result = stabilized_recurrence(inputs, options_.recurrence);
   return {projections_.output(norm_(merge_heads(result.output))), penalty_.lambda(k),
           result.inverse, result.memory};
+}
+
+Var VlaV1::operator()(const Var& x, const Tensor& tokens) {
+  return run(x, options_.symbolic > 0 ? equal_tokens(tokens, x.dtype()) : Tensor()).output;
 }
 
 void VlaV1::visit(PartVisitor& parts) {

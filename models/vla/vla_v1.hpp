@@ -44,6 +44,9 @@ struct VlaV1PenaltyBuilder {
   void visit(PartVisitor& parts);
 };
 
+/// The relation "the same token": R[b, t, j] = 1 where tokens (B, T) are equal -> (B, T, T).
+Tensor equal_tokens(const Tensor& tokens, DType dtype);
+
 /// q, k, v affine in x; A by updates with u; alpha = A k; S += clip(v - S k) alpha^T; o = S A q;
 /// LayerNorm; affine map. See StabilizedOptions for the stabilisers.
 class VlaV1 : public Mixer {
@@ -52,6 +55,8 @@ class VlaV1 : public Mixer {
 
   /// x (B, T, width) -> (B, T, width), without a relation matrix.
   Var operator()(const Var& x) override { return run(x).output; }
+  /// The same; with a symbolic weight, equal tokens are related.
+  Var operator()(const Var& x, const Tensor& tokens) override;
 
   struct Result {
     Var output;      // (B, T, width)

@@ -23,6 +23,7 @@ struct VlaV3Options {
 /// then LayerNorm over all heads and an affine map. W_u acts on all heads' keys together.
 class VlaV3 : public Mixer {
  public:
+  using Mixer::operator();
   VlaV3(const VlaV3Options& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override;
