@@ -97,11 +97,20 @@ std::vector<Var> record(std::string name, std::vector<Tensor> values,
 
 Tape::Tape() : serial_(next_serial++), outer_(innermost) { innermost = this; }
 
-Tape::~Tape() {
-  if (innermost == this) innermost = outer_;
+Tape::~Tape() { stop_recording(); }
+
+void Tape::stop_recording() {
+  if (innermost != this) return;
+  do innermost = innermost->outer_;
+  while (innermost && innermost->walked_);
 }
 
 Tape* Tape::current() { return innermost; }
+
+bool Tape::knows(const Var& variable) const {
+  const bool is_leaf = variable.state_->tape == 0;
+  return is_leaf || variable.state_->tape == serial_ || leaves_.contains(variable.identity());
+}
 
 int Tape::slot_of(const Var& variable) {
   if (variable.state_->tape == serial_) return variable.state_->slot;
@@ -118,7 +127,6 @@ int Tape::slot_of(const Var& variable) {
 
 void Tape::append(std::string name, std::vector<Var>& outputs, const std::vector<Var>& inputs,
                   std::vector<Tensor> saved, BackwardFunction backward, CallSite site) {
-  if (walked_) return;
   Node node;
   bool tracked = false;
   for (const Var& input : inputs) {
@@ -168,11 +176,15 @@ Gradients Tape::backward(const Var& loss) {
 
 Gradients Tape::backward(const Var& output, const Tensor& upstream) {
   check(!walked_, "backward: this tape was walked before; record a new one");
-  check(output.requires_gradient(), "backward: the loss depends on no parameter of this tape");
+  check(output.requires_gradient() && knows(output),
+        "backward: the loss depends on no parameter of this tape");
+  check(upstream.defined(), "backward: the upstream gradient is not defined");
   check(upstream.shape() == output.shape() && upstream.dtype() == output.dtype(),
         "backward: upstream gradient is ", upstream.dtype(), upstream.shape(), ", the output is ",
         output.dtype(), output.shape());
   walked_ = true;
+  stop_recording();  // what the user does after backward belongs to the tape outside, if any
+  const PauseRecording in_rules;
   slots_[static_cast<std::size_t>(slot_of(output))].gradient = upstream;
 
   for (int index = static_cast<int>(nodes_.size()) - 1; index >= 0; --index) run_backward(index);

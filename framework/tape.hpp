@@ -120,8 +120,9 @@ std::vector<Var> record(std::string name, std::vector<Tensor> values,
                         const std::vector<Var>& inputs, std::vector<Tensor> saved,
                         BackwardFunction backward, CallSite site = CallSite::here());
 
-/// Records every op of its thread from construction to destruction, unless a tape made later is
-/// alive. Tapes nest and die in reverse order. A variable of an outer tape is a leaf on an inner.
+/// Records every op of its thread from construction until `backward` or destruction, unless a tape
+/// made later is alive. Tapes nest and die in reverse order. A variable of an outer tape is a leaf
+/// on an inner.
 class Tape {
  public:
   Tape();
@@ -174,8 +175,10 @@ class Tape {
     BackwardFunction backward;
   };
 
+  void stop_recording();
   void append(std::string name, std::vector<Var>& outputs, const std::vector<Var>& inputs,
               std::vector<Tensor> saved, BackwardFunction backward, CallSite site);
+  bool knows(const Var& variable) const;
   int slot_of(const Var& variable);
   void run_backward(int index);
   void receive(const Node& node, std::size_t input, const Tensor& gradient);

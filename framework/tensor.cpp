@@ -120,6 +120,7 @@ Tensor Tensor::reshape(std::vector<Index> sizes) const {
 }
 
 Tensor Tensor::clone() const {
+  check(defined(), "clone: the tensor is not defined");
   Tensor result(shape_, dtype_, device_);
   result.copy_from(*this);
   return result;
@@ -152,6 +153,8 @@ void Tensor::fill(double value) {
 }
 
 void Tensor::copy_from(const Tensor& source) {
+  check(defined() && source.defined(), "copy: the ", defined() ? "source" : "target",
+        " is not defined");
   check(shape_ == source.shape_ && dtype_ == source.dtype_, "copy: source is ", source.dtype_,
         source.shape_, ", target is ", dtype_, shape_);
   check(device_ == source.device_, "copy: source is on ", source.device_, ", target on ", device_);
@@ -195,6 +198,15 @@ Index Tensor::offset(std::initializer_list<Index> indices) const {
     result = result * shape_[axis++] + index;
   }
   return result;
+}
+
+Tensor empty_like(const Tensor& x) {
+  check(x.defined(), "empty_like: the tensor is not defined");
+  return Tensor(x.shape(), x.dtype(), x.device());
+}
+
+Tensor zeros_like(const Tensor& x) {
+  return x.defined() ? Tensor::zeros(x.shape(), x.dtype(), x.device()) : Tensor();
 }
 
 std::ostream& operator<<(std::ostream& out, const Tensor& tensor) {

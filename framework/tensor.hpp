@@ -151,12 +151,13 @@ class Tensor {
     return reshape(std::vector<Index>(sizes));
   }
   Tensor reshape(const Shape& shape) const { return reshape(shape.sizes()); }
+  /// Throws Error if the tensor is not defined.
   Tensor clone() const;
   Tensor to(DType dtype) const;
   Tensor to(Device device) const;
 
   void fill(double value);
-  /// Overwrites the elements with those of `source`: same shape, type and device.
+  /// Overwrites the elements with those of `source`: same shape, type and device; both defined.
   void copy_from(const Tensor& source);
   /// Adds `value` element by element in place: same shape, floating type and device.
   void accumulate(const Tensor& value);
@@ -177,6 +178,13 @@ class Tensor {
   DType dtype_ = DType::float32;
   Device device_;
 };
+
+/// Uninitialised elements under the shape, type and device of `x`. Throws Error if `x` is not
+/// defined.
+Tensor empty_like(const Tensor& x);
+/// Zeros under the shape, type and device of `x`; not defined if `x` is not, as an optional input
+/// that was left out has no gradient.
+Tensor zeros_like(const Tensor& x);
 
 /// Shape, type, device and the first elements: for people.
 std::ostream& operator<<(std::ostream& out, const Tensor& tensor);

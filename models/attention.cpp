@@ -15,6 +15,11 @@ AttentionOptions AttentionOptions::resolved() const {
   check((key_width > 0 && value_width > 0) || width % heads == 0, "attention: width ", width,
         " is not divisible by ", heads, " heads");
   AttentionOptions result = *this;
+  for (Index each : {key_width, value_width}) {
+    Index all = 0;
+    check(!__builtin_mul_overflow(heads, each, &all), "attention: ", heads, " heads of width ",
+          each, " are too many to count");
+  }
   if (key_width == 0) result.key_width = width / heads;
   if (value_width == 0) result.value_width = width / heads;
   return result;
@@ -28,6 +33,8 @@ HeadProjection::HeadProjection(const AttentionOptions& options, Index head_width
 }
 
 Var HeadProjection::operator()(const Var& x) const {
+  check(x.value().rank() == 3 && x.size(2) == linear.weight.size(1), "attention: x has shape ",
+        x.shape(), "; (B, T, ", linear.weight.size(1), ") is needed");
   Var y = linear(x);
   if (convolution) y = silu((*convolution)(y));
   return reshape(y, {y.size(0), y.size(1), heads, y.size(2) / heads});
@@ -39,10 +46,14 @@ void HeadProjection::visit(PartVisitor& parts) {
 }
 
 AttentionProjections::AttentionProjections(const AttentionOptions& options, Rng& rng)
-    : query(options, options.key_width, rng),
-      key(options, options.key_width, rng),
-      value(options, options.value_width, rng),
-      output(options.heads * options.value_width, options.width, rng, options.linear()) {}
+    : AttentionProjections(Resolved{options.resolved()}, rng) {}
+
+AttentionProjections::AttentionProjections(const Resolved& resolved, Rng& rng)
+    : query(resolved.options, resolved.options.key_width, rng),
+      key(resolved.options, resolved.options.key_width, rng),
+      value(resolved.options, resolved.options.value_width, rng),
+      output(resolved.options.heads * resolved.options.value_width, resolved.options.width, rng,
+             resolved.options.linear()) {}
 
 void AttentionProjections::visit(PartVisitor& parts) {
   parts("query", query);

@@ -36,13 +36,19 @@ struct HeadProjection {
   void visit(PartVisitor& parts);
 };
 
-/// The parts of an attention around its core, for options that are resolved.
+/// The parts of an attention around its core.
 struct AttentionProjections {
   HeadProjection query, key, value;
   Linear output;  // (heads d_v -> width)
 
   AttentionProjections(const AttentionOptions& options, Rng& rng);
   void visit(PartVisitor& parts);
+
+ private:
+  struct Resolved {
+    AttentionOptions options;
+  };
+  AttentionProjections(const Resolved& resolved, Rng& rng);
 };
 
 /// x (B, T, H, d) -> (B, T, H d): the heads side by side.

@@ -32,6 +32,9 @@ SequenceModel::SequenceModel(const SequenceModelConfig& config, const MixerFacto
     : config_(config),
       tokens_(config.vocabulary, config.width, rng, config.deviation, config.dtype),
       norm_(config.width, 1e-5, config.dtype) {
+  check(config.layers >= 0, "model: ", config.layers, " layers; 0 or more are allowed");
+  check(config.positions >= 0, "model: positions up to ", config.positions,
+        "; 0 (none) or more are allowed");
   if (config.positions > 0)
     positions_.emplace(config.positions, config.width, rng, config.deviation, config.dtype);
   for (Index i = 0; i < config.layers; ++i)

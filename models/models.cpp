@@ -133,7 +133,8 @@ VlaLanguageModel::VlaLanguageModel(const VlaLanguageModelConfig& config, Rng& rn
           {.body = {.vocabulary = config.vocabulary,
                     .width = config.width,
                     .layers = config.layers,
-                    .hidden = config.hidden}},
+                    .hidden = config.hidden,
+                    .positions = config.positions}},
           mixer_factory(
               "vla",
               {.attention = {.width = config.width, .heads = config.heads, .deviation = 0.02}}),

@@ -4,52 +4,12 @@
 #include <cmath>
 #include <numeric>
 
+#include "tasks/chance.hpp"
+
 namespace vla {
 namespace {
 
-constexpr Index kLargestVocabulary = Index{1} << 24;
 constexpr Index kMostPasses = 1024;
-constexpr Index kLongest = Index{1} << 40;
-
-// The probability that none of `symbols` symbols comes more than `most` times in `draws` uniform
-// draws, draws <= symbols: draws! / symbols^draws times coefficient number `draws` of the power
-// (sum of x^j / j! for j <= most)^symbols, by the recurrence for powers of a series (all of its
-// terms are positive here). x is scaled by draws / symbols, and the coefficients are rescaled on
-// the way, so that nothing overflows.
-double probability_none_above(Index most, Index draws, Index symbols) {
-  const double n = static_cast<double>(draws), exponent = static_cast<double>(symbols);
-  std::vector<double> base{1}, power{1};
-  for (Index j = 1; j <= most; ++j)
-    base.push_back(base.back() * n / exponent / static_cast<double>(j));
-  double log_scale = 0;
-  for (Index i = 1; i <= draws; ++i) {
-    double sum = 0;
-    const Index first = std::max<Index>(i - most, 0);
-    for (Index before = first; before < i; ++before) {
-      const double j = static_cast<double>(i - before);
-      sum += (j * (exponent + 1) - static_cast<double>(i)) *
-             base[static_cast<std::size_t>(i - before)] * power[static_cast<std::size_t>(before)];
-    }
-    power.push_back(sum / static_cast<double>(i));
-    if (power.back() > 1e100) {
-      const double scale = power.back();
-      log_scale += std::log(scale);
-      for (Index k = first; k <= i; ++k) power[static_cast<std::size_t>(k)] /= scale;
-    }
-  }
-  return std::exp(std::log(power.back()) + log_scale + std::lgamma(n + 1) - n * std::log(n));
-}
-
-// The expected count of the most frequent symbol: the sum over m of P(one comes above m times).
-double expected_highest_count(Index draws, Index symbols) {
-  double expected = 1;  // m = 0
-  for (Index m = 1; m < draws; ++m) {
-    const double above = 1 - probability_none_above(m, draws, symbols);
-    if (above < 1e-9) break;
-    expected += above;
-  }
-  return expected;
-}
 
 // `count` places out of 0 .. slots-1, drawn one after the other without replacement, place i with
 // weight (i + 1)^(power - 1). Each place arrives after an exponential time whose rate is its
@@ -80,8 +40,8 @@ Mqar::Mqar(const MqarOptions& options) : options_(options) {
   check(options_.pairs >= 1, "mqar: pairs ", options_.pairs, " is not allowed; 1 or more");
   check(options_.vocabulary >= 2 && options_.vocabulary <= kLargestVocabulary, "mqar: vocabulary ",
         options_.vocabulary, " is not allowed; 2 to ", kLargestVocabulary);
-  check(options_.length >= 0 && options_.length <= kLongest, "mqar: length ", options_.length,
-        " is not allowed; 1 to ", kLongest, ", or 0 for the usual one");
+  check(options_.length >= 0 && options_.length <= kLongestSequence, "mqar: length ",
+        options_.length, " is not allowed; 1 to ", kLongestSequence, ", or 0 for the usual one");
   const bool notebook = options_.form == MqarForm::notebook;
   notebook ? check_notebook() : check_zoology();
   if (options_.length == 0) {
@@ -116,28 +76,20 @@ void Mqar::check_zoology() const {
 }
 
 double Mqar::chance() const {
-  const double pairs = static_cast<double>(options_.pairs);
-  if (options_.form == MqarForm::zoology) return 1 / pairs;
-  return expected_highest_count(options_.pairs, options_.vocabulary - 1) / pairs;
+  if (options_.form == MqarForm::zoology) return 1 / static_cast<double>(options_.pairs);
+  return most_frequent_share(options_.pairs, options_.vocabulary - 1);
 }
 
 Batch Mqar::sample(Index size, Rng& rng) const {
-  check(size >= 0, "mqar: a batch of ", size, " examples is not allowed; 0 or more");
-  Batch batch{Tensor({size, options_.length}, DType::int64),
-              Tensor::full({size, options_.length}, kIgnoredTarget, DType::int64)};
-  Index* tokens = batch.tokens.mutable_data<Index>();
-  Index* targets = batch.targets.mutable_data<Index>();
-  for (Index example = 0; example < size; ++example) {
-    const Index start = example * options_.length;
+  return write_batch("mqar", size, options_.length, [&](auto tokens, auto targets) {
     if (options_.form == MqarForm::notebook)
-      sample_notebook(tokens + start, targets + start, rng);
+      sample_notebook(tokens, targets, rng);
     else
-      sample_zoology(tokens + start, targets + start, rng);
-  }
-  return batch;
+      sample_zoology(tokens, targets, rng);
+  });
 }
 
-void Mqar::sample_notebook(Index* tokens, Index* targets, Rng& rng) const {
+void Mqar::sample_notebook(std::span<Index> tokens, std::span<Index> targets, Rng& rng) const {
   const Index pairs = options_.pairs, separator = options_.vocabulary - 1;
   const std::vector<Index> keys = rng.distinct(pairs, separator);
   for (Index i = 0; i < pairs; ++i) {
@@ -152,7 +104,7 @@ void Mqar::sample_notebook(Index* tokens, Index* targets, Rng& rng) const {
   }
 }
 
-void Mqar::sample_zoology(Index* tokens, Index* targets, Rng& rng) const {
+void Mqar::sample_zoology(std::span<Index> tokens, std::span<Index> targets, Rng& rng) const {
   const Index pairs = options_.pairs, vocabulary = options_.vocabulary, half = vocabulary / 2;
   const Index context = 2 * pairs * options_.passes;
   const std::vector<Index> keys = rng.distinct(pairs, half - 1);

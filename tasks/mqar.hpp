@@ -1,6 +1,7 @@
 // Multi-query associative recall: key value pairs first, then keys to be answered with their value.
 #pragma once
 
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -55,8 +56,8 @@ class Mqar : public Task {
  private:
   void check_notebook() const;
   void check_zoology() const;
-  void sample_notebook(Index* tokens, Index* targets, Rng& rng) const;
-  void sample_zoology(Index* tokens, Index* targets, Rng& rng) const;
+  void sample_notebook(std::span<Index> tokens, std::span<Index> targets, Rng& rng) const;
+  void sample_zoology(std::span<Index> tokens, std::span<Index> targets, Rng& rng) const;
 
   MqarOptions options_;
 };

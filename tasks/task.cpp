@@ -21,6 +21,24 @@ Index largest(const T* values, Index count) {
 
 }  // namespace
 
+void check_task_setting(std::string_view task, std::string_view setting, Index value, Index least,
+                        Index most) {
+  check(value >= least && value <= most, task, ": ", setting, " ", value, " is not allowed; ",
+        least, " to ", most);
+}
+
+Batch write_batch(std::string_view task, Index size, Index length, const ExampleWriter& write) {
+  check(size >= 0, task, ": a batch of ", size, " examples is not allowed; 0 or more");
+  Batch batch{Tensor::zeros({size, length}, DType::int64),
+              Tensor::full({size, length}, kIgnoredTarget, DType::int64)};
+  const std::span<Index> tokens = batch.tokens.mutable_values<Index>();
+  const std::span<Index> targets = batch.targets.mutable_values<Index>();
+  const auto row = static_cast<std::size_t>(length);
+  for (std::size_t start = 0; start < tokens.size(); start += row)
+    write(tokens.subspan(start, row), targets.subspan(start, row));
+  return batch;
+}
+
 double Score::accuracy() const {
   return counted == 0 ? 0 : static_cast<double>(right) / static_cast<double>(counted);
 }

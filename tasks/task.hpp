@@ -1,6 +1,10 @@
 // What a task is: a source of labelled sequences, and how answers to it are scored.
 #pragma once
 
+#include <functional>
+#include <span>
+#include <string_view>
+
 #include "framework/random.hpp"
 #include "framework/tensor.hpp"
 
@@ -29,6 +33,21 @@ class Task {
   /// negative size.
   virtual Batch sample(Index size, Rng& rng) const = 0;
 };
+
+inline constexpr Index kLargestVocabulary = Index{1} << 24;
+inline constexpr Index kLongestSequence = Index{1} << 40;
+
+/// Throws Error unless least <= value <= most.
+void check_task_setting(std::string_view task, std::string_view setting, Index value, Index least,
+                        Index most);
+
+/// Writes one example of T tokens. It is handed tokens that are all 0, and targets that are all
+/// kIgnoredTarget.
+using ExampleWriter = std::function<void(std::span<Index> tokens, std::span<Index> targets)>;
+
+/// `size` examples of `length` tokens, written one after the other. Throws Error, with the task's
+/// name, for a negative size.
+Batch write_batch(std::string_view task, Index size, Index length, const ExampleWriter& write);
 
 /// Right answers among the counted ones. Scores of several batches add up.
 struct Score {

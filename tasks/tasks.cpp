@@ -3,31 +3,105 @@
 namespace vla {
 namespace {
 
+// What the configuration asks for, or what the task has of its own.
+Index given_or(Index given, Index own) { return given != 0 ? given : own; }
+
+constexpr std::string_view kMqarSettings[] = {"form",  "pairs",  "vocabulary",   "length",
+                                              "power", "passes", "random-filler"};
+
 std::unique_ptr<Task> make_mqar(const TaskConfig& config) {
-  return std::make_unique<Mqar>(MqarOptions{.form = parse_mqar_form(config.form),
-                                            .pairs = config.pairs,
-                                            .vocabulary = config.vocabulary,
-                                            .length = config.length,
-                                            .power = config.power,
-                                            .passes = config.passes,
-                                            .random_filler = config.random_filler});
+  const MqarOptions own;
+  return std::make_unique<Mqar>(
+      MqarOptions{.form = parse_mqar_form(config.form),
+                  .pairs = given_or(config.pairs, own.pairs),
+                  .vocabulary = given_or(config.vocabulary, own.vocabulary),
+                  .length = config.length,
+                  .power = config.power,
+                  .passes = config.passes,
+                  .random_filler = config.random_filler});
+}
+
+constexpr std::string_view kCopySettings[] = {"vocabulary", "length", "prefix", "shortest-prefix",
+                                              "show-answers"};
+
+// The length of the sequence follows from the prefix, so either of them says both.
+std::unique_ptr<Task> make_copy(const TaskConfig& config) {
+  const CopyOptions own;
+  const Index length = config.length;
+  check(length == 0 || (length >= 3 && length % 2 == 1), "copy: length ", length,
+        " is not allowed; 2n + 1 for a prefix of n, an odd number from 3 on");
+  const Index prefix = length == 0 ? given_or(config.prefix, own.prefix) : length / 2;
+  check(config.prefix == 0 || prefix == config.prefix, "copy: length ", length,
+        " does not fit prefix ", config.prefix, "; 0 for what follows from the prefix, or prefix ",
+        prefix);
+  return std::make_unique<Copy>(
+      CopyOptions{.vocabulary = given_or(config.vocabulary, own.vocabulary),
+                  .prefix = prefix,
+                  .shortest_prefix = config.shortest_prefix,
+                  .show_answers = config.show_answers});
+}
+
+constexpr std::string_view kDelayedRecallSettings[] = {"vocabulary", "length", "delay"};
+
+std::unique_ptr<Task> make_delayed_recall(const TaskConfig& config) {
+  const DelayedRecallOptions own;
+  return std::make_unique<DelayedRecall>(
+      DelayedRecallOptions{.vocabulary = given_or(config.vocabulary, own.vocabulary),
+                           .delay = given_or(config.delay, own.delay),
+                           .length = config.length});
+}
+
+constexpr std::string_view kAssociativeRecallSettings[] = {"pairs", "vocabulary", "queries",
+                                                           "repeat-queries", "distractors"};
+
+std::unique_ptr<Task> make_associative_recall(const TaskConfig& config) {
+  const AssociativeRecallOptions own;
+  return std::make_unique<AssociativeRecall>(
+      AssociativeRecallOptions{.vocabulary = given_or(config.vocabulary, own.vocabulary),
+                               .pairs = given_or(config.pairs, own.pairs),
+                               .queries = given_or(config.queries, own.queries),
+                               .distractors = config.distractors,
+                               .repeat_queries = config.repeat_queries});
+}
+
+constexpr std::string_view kRetrievalSettings[] = {"pairs", "vocabulary", "length"};
+
+std::unique_ptr<Task> make_retrieval(const TaskConfig& config) {
+  const RetrievalOptions own;
+  return std::make_unique<Retrieval>(
+      RetrievalOptions{.vocabulary = given_or(config.vocabulary, own.vocabulary),
+                       .pairs = given_or(config.pairs, own.pairs),
+                       .length = given_or(config.length, own.length)});
 }
 
 constexpr TaskKind kKinds[] = {
-    {"mqar", "multi-query associative recall: key value pairs, then keys to answer", make_mqar},
+    {"mqar", "multi-query associative recall: key value pairs, then keys to answer", kMqarSettings,
+     make_mqar},
+    {"copy", "a prefix and a separator, then the prefix again", kCopySettings, make_copy},
+    {"delayed-recall", "at every place, the token that stood `delay` places before",
+     kDelayedRecallSettings, make_delayed_recall},
+    {"associative-recall",
+     "key value pairs, distractors between them, a query token, then keys to answer",
+     kAssociativeRecallSettings, make_associative_recall},
+    {"retrieval", "key value pairs, zeros, and one key to answer at the end", kRetrievalSettings,
+     make_retrieval},
 };
 
 }  // namespace
 
 std::span<const TaskKind> task_kinds() { return kKinds; }
 
-std::unique_ptr<Task> make_task(std::string_view kind, const TaskConfig& config) {
+const TaskKind& task_kind(std::string_view name) {
   std::string names;
   for (const TaskKind& known : task_kinds()) {
-    if (known.name == kind) return known.make(config);
+    if (known.name == name) return known;
     names += (names.empty() ? "" : ", ") + std::string(known.name);
   }
-  fail("unknown task '", kind, "'; allowed: ", names);
+  fail("unknown task '", name, "'; allowed: ", names);
+}
+
+std::unique_ptr<Task> make_task(std::string_view kind, const TaskConfig& config) {
+  return task_kind(kind).make(config);
 }
 
 }  // namespace vla

@@ -6,33 +6,49 @@
 #include <string>
 #include <string_view>
 
+#include "tasks/associative_recall.hpp"
+#include "tasks/copy.hpp"
+#include "tasks/delayed_recall.hpp"
 #include "tasks/mqar.hpp"
+#include "tasks/retrieval.hpp"
 #include "tasks/task.hpp"
 
 namespace vla {
 
-/// Settings that every task understands or ignores. See MqarOptions for their meaning.
+/// The settings of all tasks, each of which uses some of them (TaskKind::settings). Their meaning
+/// stands with the options of each task. 0 is the task's own choice wherever 0 would not do.
 struct TaskConfig {
   std::string form = "notebook";
-  Index pairs = 8;
-  Index vocabulary = 128;
-  Index length = 0;  ///< 0: the usual one of the task
+  Index pairs = 0;
+  Index vocabulary = 0;
+  Index length = 0;
   double power = 0.01;
   Index passes = 1;
   bool random_filler = true;
+  Index queries = 0;
+  bool repeat_queries = false;
+  Index distractors = 0;
+  Index prefix = 0;
+  Index shortest_prefix = 0;
+  bool show_answers = false;
+  Index delay = 0;
 };
 
 struct TaskKind {
   std::string_view name;
   std::string_view description;
+  /// The members of TaskConfig that `make` reads, with '-' for '_'.
+  std::span<const std::string_view> settings;
   std::unique_ptr<Task> (*make)(const TaskConfig& config);
 };
 
 /// The tasks that can be asked for by name.
 std::span<const TaskKind> task_kinds();
+/// The one of this name. Throws Error, with the names there are, for another.
+const TaskKind& task_kind(std::string_view name);
 
-/// Makes the task `kind`. Throws Error for an unknown kind and for settings that do not fit
-/// together, with what is allowed.
+/// Makes the task `kind`; settings that it does not use are ignored. Throws Error for an unknown
+/// kind and for settings that do not fit together, with what is allowed.
 std::unique_ptr<Task> make_task(std::string_view kind, const TaskConfig& config = {});
 
 }  // namespace vla

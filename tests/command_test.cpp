@@ -87,7 +87,9 @@ BOOST_AUTO_TEST_CASE(version_and_help) {
 
 BOOST_AUTO_TEST_CASE(tasks_and_models_are_listed) {
   const Place place;
-  BOOST_TEST(place.run("tasks").out.find("mqar") != std::string::npos);
+  const std::string tasks = place.run("tasks").out;
+  for (const TaskKind& kind : task_kinds())
+    BOOST_TEST(tasks.find("\n" + std::string(kind.name) + " ") != std::string::npos);
   const Outcome models = place.run("models");
   for (const ModelKind& kind : model_kinds())
     BOOST_TEST(models.out.find(kind.name) != std::string::npos);
@@ -115,7 +117,9 @@ BOOST_AUTO_TEST_CASE(bad_settings_are_refused_before_anything_is_written) {
     check_refused(place, "train --out run " + setting, parts);
     BOOST_TEST(!place.has("run"));
   };
-  refused("--task copy", {"unknown task 'copy'; allowed: mqar"});
+  refused("--task sorting", {"unknown task 'sorting'; allowed: mqar, copy, "});
+  refused("--task copy --pairs 3", {"--pairs 3 is not for task copy", "--prefix"});
+  refused("--no-random-filler --task retrieval", {"--random-filler false is not for task"});
   refused("--model gpt",
           {"unknown model 'gpt'; allowed: vla, vla-v1, vla-v3, deltanet, linear, softmax"});
   refused("--device tpu", {"unknown device 'tpu'; allowed: cpu"});
@@ -250,8 +254,9 @@ BOOST_AUTO_TEST_CASE(a_run_stops_once_it_is_good_enough) {
 
 BOOST_AUTO_TEST_CASE(a_loss_that_is_not_finite_ends_the_run) {
   const Place place;
-  const Outcome outcome =
-      place.run(kSmall + "--rate 1e30 --clip 0 --warm-up 0 --decay 0 --report-every 8 --out run");
+  const Outcome outcome = place.run(
+      kSmall +
+      "--model softmax --rate 1e30 --clip 0 --warm-up 0 --decay 0 --report-every 8 --out run");
   BOOST_TEST(outcome.code == 2);
   BOOST_TEST(std::ranges::count(outcome.errors, '\n') == 1);
   BOOST_TEST((outcome.errors.starts_with("vla: loss is ") &&

@@ -93,6 +93,8 @@ BOOST_AUTO_TEST_CASE(parameters_have_names_and_counts) {
   const Index block =
       4 * (128 * 128 + 128) + 3 * 128 * 4 + 129 * 4 + 4 + 3 * 256 + 2 * 128 * 256 + 256 + 128;
   BOOST_TEST(parameter_count(model) == 128 * 128 + 2 * block + 256);
+  VlaLanguageModel with_positions({.positions = 7}, rng);
+  BOOST_TEST(parameter_count(with_positions) == parameter_count(model) + 7 * 128);
 }
 
 BOOST_AUTO_TEST_CASE(bad_settings_are_named) {
@@ -141,28 +143,38 @@ BOOST_AUTO_TEST_CASE(a_sequence_longer_than_its_positions_is_refused) {
 }
 
 // With penalty u = sqrt(beta) k the memory is at every token the weighted ridge regression of the
-// values on the keys: S_t M_t = sum_s beta_s v_s k_s^T.
+// values on the keys: S_t M_t = sum_s D[s,t] beta_s v_s k_s^T.
 BOOST_AUTO_TEST_CASE(the_memory_solves_weighted_least_squares) {
-  constexpr Index time = 23, d = 5;
-  Rng rng(12);
-  const Shape shape{1, time, 1, d};
-  const Var k(rng.normal(shape, DType::float64)), v(rng.normal(shape, DType::float64));
-  const Var beta(rng.uniform({1, time, 1}, DType::float64));
-  const InversePenaltyResult solved = inverse_penalty(
-      k,
-      {.directions = k, .weights = beta, .lambda0 = Var(Tensor::full({1}, 0.3, DType::float64))});
-  const DeltaRuleResult memory = delta_rule(
-      {.query = k, .key = k, .coefficient = scale_heads(solved.output, beta), .value = v});
-  const Tensor product =
-      matmul(Var(memory.final_state.value()), Var(solved.penalty)).value().reshape(Shape{d, d});
+  constexpr Index d = 5;
   Tensor expected = Tensor::zeros({d, d}, DType::float64);
-  for (Index t = 0; t < time; ++t)
+  for (Index time = 1; time <= 23; ++time) {
+    Rng rng(12);  // the same tokens each time, one more of them
+    const auto draw = [&](Index width, double low, double high) {
+      return Var(rng.fork(static_cast<std::uint64_t>(width + 10 * low))
+                     .uniform({1, time, 1, width}, DType::float64, low, high));
+    };
+    const Var k = draw(d, -1, 1), v = draw(d, -2, 2);
+    const Var beta = reshape(draw(1, 0, 1), {1, time, 1});
+    const Var gamma = reshape(draw(1, 0.8, 1), {1, time, 1});
+    const InversePenaltyResult solved =
+        inverse_penalty(k, {.directions = k,
+                            .weights = beta,
+                            .forget = gamma,
+                            .lambda0 = Var(Tensor::full({1}, 0.3, DType::float64))});
+    const DeltaRuleResult memory = delta_rule(
+        {.query = k, .key = k, .coefficient = scale_heads(solved.output, beta), .value = v});
+    const Index t = time - 1;
     for (Index i = 0; i < d; ++i)
-      for (Index j = 0; j < d; ++j)
-        expected.mutable_values<double>()[static_cast<std::size_t>(i * d + j)] +=
-            beta.value().at<double>({0, t, 0}) * v.value().at<double>({0, t, 0, i}) *
-            k.value().at<double>({0, t, 0, j});
-  check_close(product, expected, 1e-12);
+      for (Index j = 0; j < d; ++j) {
+        double& sum = expected.mutable_values<double>()[static_cast<std::size_t>(i * d + j)];
+        sum = gamma.value().at<double>({0, t, 0}) * sum + beta.value().at<double>({0, t, 0}) *
+                                                              v.value().at<double>({0, t, 0, i}) *
+                                                              k.value().at<double>({0, t, 0, j});
+      }
+    const Tensor product =
+        matmul(Var(memory.final_state.value()), Var(solved.penalty)).value().reshape(Shape{d, d});
+    BOOST_TEST_CONTEXT("T " << time) check_close(product, expected, 1e-11);
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -8,8 +8,6 @@
 #include <map>
 #include <set>
 
-#include "tasks/tasks.hpp"
-
 namespace vla {
 namespace {
 
@@ -259,18 +257,6 @@ BOOST_AUTO_TEST_CASE(settings_without_room_are_refused_with_what_is_allowed) {
   options.passes = Index{1} << 62;
   BOOST_TEST(message(options).starts_with("mqar: passes "));
   BOOST_TEST(message({.pairs = Index{1} << 62}).starts_with("mqar: pairs "));
-}
-
-BOOST_AUTO_TEST_CASE(tasks_are_made_by_name) {
-  BOOST_TEST(make_task("mqar", {.pairs = 16})->length() == 49);
-  BOOST_TEST(make_task("mqar", {.form = "zoology", .pairs = 8})->length() == 64);
-  for (const TaskKind& kind : task_kinds()) BOOST_TEST(kind.make({})->vocabulary() == 128);
-  BOOST_CHECK_EXCEPTION(make_task("mqra"), Error, [](const Error& error) {
-    return error.what() == std::string("unknown task 'mqra'; allowed: mqar");
-  });
-  BOOST_CHECK_EXCEPTION(make_task("mqar", {.form = "zoo"}), Error, [](const Error& error) {
-    return error.what() == std::string("mqar: unknown form 'zoo'; allowed: notebook, zoology");
-  });
 }
 
 BOOST_AUTO_TEST_CASE(a_score_counts_what_is_asked) {

@@ -50,6 +50,7 @@ void compare(const std::vector<Tensor>& actual, const std::vector<Tensor>& refer
 
 struct Sizes {
   Index batch = 2, time = 7, heads = 2, key = 5, value = 3;
+  double largest = 0;  // of the directions of one token; 0: as the others
 };
 
 void set_rows(Tensor& x, Index t, double value) {  // all of token t, in the first sequence
@@ -98,7 +99,7 @@ std::vector<Tensor> inverse_penalty_inputs(const Sizes& n, const Form& form) {
       rng.uniform({n.heads}, DType::float64, 0.05, 1)};
   set_rows(inputs[1], 1, 0);                                 // no direction at all
   set_rows(inputs[1], 2, 0.5), set_rows(inputs[1], 3, 0.5);  // the same one twice
-  set_rows(inputs[1], 4, 1e4);                               // a huge one
+  if (n.largest > 0) set_rows(inputs[1], 4, n.largest);
   if (form.weights) {
     inputs.push_back(rng.uniform({n.batch, n.time, n.heads, form.rank}, DType::float64));
     set_rows(inputs.back(), 5, 0);
@@ -109,9 +110,21 @@ std::vector<Tensor> inverse_penalty_inputs(const Sizes& n, const Form& form) {
   return inputs;
 }
 
-void compare_inverse_penalty(const Sizes& n, const Form& form, double tolerance) {
+using PenaltyOperator = InversePenaltyResult (*)(const Var&, const Penalty&, InversePenaltyOptions);
+InversePenaltyResult by_step(const Var& x, const Penalty& p, InversePenaltyOptions o) {
+  o.form = OperatorForm::step;
+  return inverse_penalty(x, p, o);
+}
+InversePenaltyResult by_chunk(const Var& x, const Penalty& p, InversePenaltyOptions o) {
+  o.form = OperatorForm::chunk;
+  return inverse_penalty(x, p, o);
+}
+
+void compare_inverse_penalty(const Sizes& n, const Form& form, double tolerance,
+                             PenaltyOperator actual = by_step,
+                             PenaltyOperator reference = composed_inverse_penalty) {
   const std::vector<Tensor> inputs = inverse_penalty_inputs(n, form);
-  const auto run = [&](auto op) {
+  const auto run = [&](PenaltyOperator op) {
     return results_and_gradients(inputs, [&](const std::vector<Var>& v) {
       Penalty penalty{.directions = v[1], .lambda0 = v[2]};
       std::size_t next = 3;
@@ -122,14 +135,18 @@ void compare_inverse_penalty(const Sizes& n, const Form& form, double tolerance)
       return std::vector<Var>{result.output, Var(result.penalty)};
     });
   };
-  compare(run([](const Var& x, const Penalty& p, InversePenaltyOptions o) {
-            return inverse_penalty(x, p, o);
-          }),
-          run([](const Var& x, const Penalty& p, InversePenaltyOptions o) {
-            return composed_inverse_penalty(x, p, o);
-          }),
-          tolerance);
+  compare(run(actual), run(reference), tolerance);
 }
+
+const std::vector<Form> kForms{{},
+                               {.weights = true},
+                               {.forget = true},
+                               {.weights = true, .forget = true},
+                               {.rank = 0},
+                               {.weights = true, .forget = true, .rank = 3, .vectors = 2},
+                               {.forget = true, .restore_period = 3},
+                               {.weights = true, .forget = true, .rank = 2, .restore_period = 1},
+                               {.weights = true, .forget = true, .restore_period = 40}};
 
 }  // namespace
 
@@ -177,20 +194,25 @@ BOOST_AUTO_TEST_CASE(delta_rule_refuses_shapes_that_do_not_fit) {
 }
 
 BOOST_AUTO_TEST_CASE(inverse_penalty_equals_its_composed_form) {
-  const std::vector<Form> forms{{},
-                                {.weights = true},
-                                {.forget = true},
-                                {.weights = true, .forget = true},
-                                {.rank = 0},
-                                {.weights = true, .forget = true, .rank = 3, .vectors = 2},
-                                {.forget = true, .restore_period = 3},
-                                {.weights = true, .forget = true, .rank = 2, .restore_period = 1}};
-  // A huge direction makes the penalty ill-conditioned (1e9), which the composed form's
-  // Sherman-Morrison steps feel: hence the tolerance.
   for (Index time : {0, 1, 7, 20, 70})
-    for (std::size_t i = 0; i < forms.size(); ++i)
+    for (std::size_t i = 0; i < kForms.size(); ++i) {
       BOOST_TEST_CONTEXT("T " << time << ", form " << i)
-  compare_inverse_penalty({.time = time}, forms[i], 1e-5);
+      compare_inverse_penalty({.time = time}, kForms[i], 1e-9);
+      // A huge direction makes the penalty ill-conditioned (1e9), which the composed form's
+      // Sherman-Morrison steps feel.
+      BOOST_TEST_CONTEXT("huge, T " << time << ", form " << i)
+      compare_inverse_penalty({.time = time, .largest = 1e4}, kForms[i], 1e-5);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(inverse_penalty_by_chunk_equals_by_step) {
+  for (Index time : {0, 1, 63, 64, 65, 199, 600})
+    for (std::size_t i = 0; i < kForms.size(); ++i)
+      BOOST_TEST_CONTEXT("T " << time << ", form " << i)
+  compare_inverse_penalty({.time = time}, kForms[i], 1e-10, by_chunk, by_step);
+  for (Index width : {1, 16, 33})
+    compare_inverse_penalty({.time = 130, .key = width}, kForms[5], 1e-9, by_chunk, by_step);
+  compare_inverse_penalty({.time = 200, .largest = 1e4}, kForms[5], 1e-6, by_chunk, by_step);
 }
 
 BOOST_AUTO_TEST_CASE(inverse_penalty_at_odd_sizes) {
@@ -244,6 +266,15 @@ BOOST_AUTO_TEST_CASE(inverse_penalty_refuses_bad_values) {
   BOOST_CHECK_EXCEPTION(
       inverse_penalty(x, bad), Error,
       says("inverse penalty: forgetting factor 0 at token 0; 0 < gamma <= 1 is needed"));
+  bad = good;
+  bad.weights = Var(Tensor::full({1, 2, 1}, -5, DType::float64));
+  BOOST_CHECK_EXCEPTION(inverse_penalty(x, bad), Error,
+                        says("inverse penalty: weight -5 at token 0; 0 or more is needed"));
+  bad = good;
+  bad.directions = Var(Tensor::full({1, 2, 1, 3}, INFINITY, DType::float64));
+  BOOST_CHECK_EXCEPTION(inverse_penalty(x, bad), Error,
+                        says("inverse penalty: the penalty at token 0 is not positive definite or "
+                             "not finite"));
   bad = good;
   bad.directions = Var(Tensor::zeros({1, 3, 1, 3}, DType::float64));
   BOOST_CHECK_EXCEPTION(inverse_penalty(x, bad), Error,

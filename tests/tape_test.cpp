@@ -338,6 +338,32 @@ BOOST_AUTO_TEST_CASE(parameters_are_floating) {
   BOOST_CHECK_EXCEPTION(Var().value(), Error, says("use of a variable that is not defined"));
 }
 
+BOOST_AUTO_TEST_CASE(after_its_backward_a_tape_hands_recording_back) {
+  const Var w = Var::parameter(Tensor::from<double>({1}, std::vector<double>{2}), "w");
+  Tape outer;
+  Tape inner;
+  const Var first = mul(w, w);
+  BOOST_TEST(inner.backward(first)[w].item() == 4);
+  const Var second = mul(w, w);  // on the outer tape, though the inner one is alive
+  BOOST_TEST(inner.size() == 1u);
+  BOOST_TEST(outer.backward(add(second, w))[w].item() == 5);
+  BOOST_TEST(!mul(w, w).requires_gradient());
+}
+
+BOOST_AUTO_TEST_CASE(a_loss_of_another_tape_is_refused) {
+  const Var w = Var::parameter(Tensor::from<double>({1}, std::vector<double>{2}), "w");
+  Var loss;
+  {
+    Tape tape;
+    loss = mul(w, w);
+  }
+  Tape other;
+  mul(w, w);
+  BOOST_CHECK_EXCEPTION(other.backward(loss), Error, [](const Error& error) {
+    return error.what() == std::string("backward: the loss depends on no parameter of this tape");
+  });
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace vla

@@ -44,6 +44,7 @@ int run_eval(const CLI::App& app, const Request& request) {
     for (const auto& [changed, text] : changes)
       if (changed == name) parse_setting(name, text, value);
   });
+  check_settings(options);
   const std::unique_ptr<Task> task = make_task(options);
   const Evaluation result = evaluate(model, *task, request.examples, options.batch,
                                      run_rng(options.seed, RunStream::final_evaluation));

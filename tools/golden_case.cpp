@@ -72,7 +72,6 @@ Var& find(ParameterMap& parameters, const std::string& name, const std::string& 
 
 }  // namespace
 
-// Norm of the difference over norm of the reference.
 double relative_error(const Tensor& actual, const Tensor& expected) {
   check(actual.shape() == expected.shape(), "shape ", actual.shape(), " where the case has ",
         expected.shape());
@@ -83,7 +82,7 @@ double relative_error(const Tensor& actual, const Tensor& expected) {
     difference += (x - y) * (x - y);
     norm += y * y;
   }
-  return difference == 0 ? 0 : std::sqrt(difference / norm);
+  return std::sqrt(norm > 0 ? difference / norm : difference);
 }
 
 GoldenCase::GoldenCase(const std::string& path, DType dtype, double tolerance, std::ostream& out)
@@ -172,14 +171,17 @@ void load(const GoldenCase& c, const std::string& prefix, ParameterMap& paramete
 
 void compare_all(GoldenCase& c, const std::string& prefix, ParameterMap& parameters,
                  const std::function<Tensor(const Var&)>& value) {
+  bool found = false;
   for (const auto& [array, tensor] : c.file().tensors) {
     if (!array.starts_with(prefix)) continue;
+    found = true;
     const std::string reference = array.substr(prefix.size());
     std::vector<Var> parts;
     for (const std::string& name : our_names(reference))
       parts.emplace_back(value(find(parameters, name, reference)));
     c.compare(array, concat(parts, 0).value());
   }
+  check(found, c.file().source, ": there is no array '", prefix, "...' to compare with");
 }
 
 }  // namespace vla

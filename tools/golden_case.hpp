@@ -12,7 +12,8 @@
 
 namespace vla {
 
-/// Norm of the difference over norm of the reference. Throws Error for different shapes.
+/// Norm of the difference over norm of the reference, or the difference alone where the reference
+/// is 0. Throws Error for different shapes.
 double relative_error(const Tensor& actual, const Tensor& expected);
 
 /// A case file, read in the element type of the run.
@@ -63,7 +64,8 @@ ParameterMap parameter_map(Module& module) {
 /// other, is given.
 void load(const GoldenCase& c, const std::string& prefix, ParameterMap& parameters);
 
-/// Compares the arrays PREFIX + name with what `value` gives for our parameters.
+/// Compares the arrays PREFIX + name with what `value` gives for our parameters. Throws Error if
+/// there is none.
 void compare_all(GoldenCase& c, const std::string& prefix, ParameterMap& parameters,
                  const std::function<Tensor(const Var&)>& value);
 

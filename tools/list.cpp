@@ -11,13 +11,18 @@ Command tasks_command(CLI::App& program) {
   CLI::App* app = program.add_subcommand("tasks", "List the tasks, with sizes as they start");
   app->footer("Example:\n  vla tasks");
   return {app, [] {
-            std::cout << fmt::format("{:<10}{:>11}{:>8}{:>8}  {}\n", "task", "vocabulary", "length",
-                                     "chance", "what it is");
+            const char* row = "{:<20}{:>10}{:>8}{:>8}  {}\n";
+            std::cout << fmt::format(fmt::runtime(row), "task", "vocabulary", "length", "chance",
+                                     "what it is, and its settings");
             for (const TaskKind& kind : task_kinds()) {
               const std::unique_ptr<Task> task = kind.make({});
-              std::cout << fmt::format("{:<10}{:>11}{:>8}{:>8.4f}  {}\n", kind.name,
-                                       task->vocabulary(), task->length(), task->chance(),
+              std::cout << fmt::format(fmt::runtime(row), kind.name, task->vocabulary(),
+                                       task->length(), fmt::format("{:.4f}", task->chance()),
                                        kind.description);
+              std::string settings;
+              for (std::string_view name : kind.settings)
+                settings += (settings.empty() ? "--" : " --") + std::string(name);
+              std::cout << fmt::format("{:>48}{}\n", "", settings);
             }
             return 0;
           }};

@@ -2,12 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <type_traits>
+#include <vector>
 
 namespace vla {
 namespace {
@@ -58,9 +60,29 @@ void from_json(const std::string& where, const nlohmann::json& json, T& value) {
   }
 }
 
+// A setting that the task does not use would otherwise be lost without a word.
+void check_task_settings(const TrainOptions& options) {
+  const TaskKind& task = task_kind(options.task);
+  std::string allowed;
+  for (std::string_view name : task.settings)
+    allowed += (allowed.empty() ? "--" : ", --") + std::string(name);
+  TaskConfig defaults, data = options.data;
+  std::vector<std::string> default_texts;
+  visit_task_settings(defaults, [&](const std::string&, auto& value, const char*) {
+    default_texts.push_back(setting_text(value));
+  });
+  auto usual = default_texts.begin();
+  visit_task_settings(data, [&](const std::string& name, auto& value, const char*) {
+    const std::string text = setting_text(value);
+    check(text == *usual++ || std::ranges::find(task.settings, name) != task.settings.end(), "--",
+          name, " ", text, " is not for task ", task.name, ", whose settings are ", allowed);
+  });
+}
+
 }  // namespace
 
 void check_settings(const TrainOptions& options) {
+  check_task_settings(options);
   check_between("layers", options.layers, 1, 1000);
   check_between("hidden", options.hidden, 1, kMany);
   check_between("threads", options.threads, 0, 4096);

@@ -37,13 +37,22 @@ struct TrainOptions {
 /// Calls `see(name, value, description)` for every setting of the task.
 template <class See>
 void visit_task_settings(TaskConfig& data, See&& see) {
-  see("form", data.form, "form of MQAR: notebook or zoology");
-  see("pairs", data.pairs, "key value pairs in a sequence");
-  see("vocabulary", data.vocabulary, "number of different tokens");
-  see("length", data.length, "tokens in a sequence; 0: the usual number for the task");
-  see("power", data.power, "zoology: 1 spreads the queries evenly, near 0 puts them early");
-  see("passes", data.passes, "zoology: how often the pairs are shown");
-  see("random-filler", data.random_filler, "zoology: unused places hold random tokens, not 0");
+  see("form", data.form, "mqar: notebook or zoology");
+  see("pairs", data.pairs, "mqar, associative-recall, retrieval: key value pairs; 0: the usual");
+  see("vocabulary", data.vocabulary, "number of different tokens; 0: the usual for the task");
+  see("length", data.length, "tokens in a sequence; 0: the usual, or what other settings need");
+  see("power", data.power, "mqar, zoology: 1 spreads the queries evenly, near 0 puts them early");
+  see("passes", data.passes, "mqar, zoology: how often the pairs are shown");
+  see("random-filler", data.random_filler,
+      "mqar, zoology: unused places hold random tokens, not 0");
+  see("queries", data.queries, "associative-recall: keys asked for; 0: the usual");
+  see("repeat-queries", data.repeat_queries, "associative-recall: a key may be asked twice");
+  see("distractors", data.distractors, "associative-recall: other tokens after every pair");
+  see("prefix", data.prefix, "copy: tokens to copy, at most; 0: the usual, or half the length");
+  see("shortest-prefix", data.shortest_prefix,
+      "copy: tokens to copy, at least; 0: always as many as --prefix");
+  see("show-answers", data.show_answers, "copy: the place after an answer shows it, not a blank");
+  see("delay", data.delay, "delayed-recall: places between a token and its recall; 0: the usual");
 }
 
 /// The same for the model.
@@ -101,8 +110,9 @@ void visit_settings(TrainOptions& options, See&& see) {
   visit_training_settings(options, see);
 }
 
-/// Throws Error unless every setting has an allowed value by itself. What must fit together is
-/// checked by the task and the model when they are made.
+/// Throws Error unless every setting has an allowed value by itself, and those of the task that
+/// differ from their default are ones it uses. What must fit together is checked by the task and
+/// the model when they are made.
 void check_settings(const TrainOptions& options);
 
 /// A setting from text. Throws Error that names the setting and what is allowed.

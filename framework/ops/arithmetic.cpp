@@ -146,7 +146,7 @@ Tensor negative(const Tensor& x) { return map(Scale{-1}, x); }
 
 // a where the mask is not zero, b elsewhere; all of one shape.
 Tensor select(const Tensor& mask, const Tensor& a, const Tensor& b) {
-  Tensor result(a.shape(), a.dtype());
+  Tensor result = empty_like(a);
   dispatch_floating(a.dtype(), "where", [&](auto zero) {
     using T = decltype(zero);
     const std::uint8_t* take = mask.data<std::uint8_t>();
@@ -165,7 +165,7 @@ Tensor select(const Tensor& mask, const Tensor& a, const Tensor& b) {
 
 // The gradient of one side of select: dy where the mask is not zero (or, for the other side, is).
 Tensor select_gradient(const Tensor& mask, bool side, const Tensor& dy) {
-  Tensor result(dy.shape(), dy.dtype());
+  Tensor result = empty_like(dy);
   dispatch_floating(dy.dtype(), "where", [&](auto zero) {
     using T = decltype(zero);
     const std::uint8_t* take = mask.data<std::uint8_t>();

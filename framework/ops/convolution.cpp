@@ -95,7 +95,7 @@ Tensor convolve_gradient_weight(const Tensor& dy, const Tensor& x, Sizes size) {
 
 Var causal_convolution(const Var& x, const Var& weight, CallSite site) {
   const Sizes size = convolution_sizes(x.value(), weight.value());
-  Tensor y(x.shape(), x.dtype());
+  Tensor y = empty_like(x);
   dispatch_floating(x.dtype(), "causal_convolution", [&](auto zero) {
     convolve<decltype(zero)>(x.value(), weight.value(), size, y);
   });

@@ -55,7 +55,7 @@ void drop(const Tensor& x, const RandomState& state, double rate, Tensor& y) {
 
 Tensor dropped(const Tensor& x, const RandomState& state, double rate) {
   check_cpu("dropout", x);
-  Tensor y(x.shape(), x.dtype());
+  Tensor y = empty_like(x);
   dispatch_floating(x.dtype(), "dropout",
                     [&](auto zero) { drop<decltype(zero)>(x, state, rate, y); });
   return y;

@@ -24,7 +24,7 @@ inline constexpr Index kElementwiseGrain = 1 << 13;
 template <class Function>
 Tensor map(const Function& f, const Tensor& x) {
   check(x.device().is_cpu(), Function::name, ": no kernel for device ", x.device());
-  Tensor result(x.shape(), x.dtype());
+  Tensor result = empty_like(x);
   dispatch_floating(x.dtype(), Function::name, [&](auto zero) {
     using T = decltype(zero);
     const T* in = x.data<T>();
@@ -41,7 +41,7 @@ Tensor map(const Function& f, const Tensor& x) {
 template <class Function>
 Tensor map_gradient(const Function& f, const Tensor& dy, const Tensor& x, const Tensor& y) {
   check(x.device().is_cpu(), Function::name, ": no kernel for device ", x.device());
-  Tensor result(x.shape(), x.dtype());
+  Tensor result = empty_like(x);
   dispatch_floating(x.dtype(), Function::name, [&](auto zero) {
     using T = decltype(zero);
     const T *upstream = dy.data<T>(), *in = x.data<T>(), *out = y.data<T>();

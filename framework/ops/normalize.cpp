@@ -99,7 +99,7 @@ void layer_norm_kernel(const Tensor& x, const Tensor& weight, const Tensor& bias
 template <class T>
 Tensor layer_norm_gradient_x(const Tensor& dy, const Tensor& x, const Tensor& weight,
                              const Tensor& moments, Rows rows) {
-  Tensor dx(x.shape(), x.dtype());
+  Tensor dx = empty_like(x);
   const T *upstream = dy.data<T>(), *in = x.data<T>(), *scale = weight.data<T>();
   const T* kept = moments.data<T>();
   T* out = dx.mutable_data<T>();
@@ -214,7 +214,7 @@ void rms_norm_kernel(const Tensor& x, const Tensor& weight, Rows rows, double ep
 template <class T>
 Tensor rms_norm_gradient_x(const Tensor& dy, const Tensor& x, const Tensor& weight,
                            const Tensor& rates, Rows rows) {
-  Tensor dx(x.shape(), x.dtype());
+  Tensor dx = empty_like(x);
   const T *upstream = dy.data<T>(), *in = x.data<T>(), *scale = weight.data<T>();
   const T* kept = rates.data<T>();
   T* out = dx.mutable_data<T>();
@@ -294,7 +294,7 @@ void unit_kernel(const Tensor& x, Rows rows, double floor, Tensor& y, Tensor& le
 template <class T>
 Tensor unit_gradient(const Tensor& dy, const Tensor& y, const Tensor& lengths, Rows rows,
                      double floor) {
-  Tensor dx(y.shape(), y.dtype());
+  Tensor dx = empty_like(y);
   const T *upstream = dy.data<T>(), *unit = y.data<T>(), *kept = lengths.data<T>();
   T* out = dx.mutable_data<T>();
   each_row(rows, [=](Index row, Index first) {

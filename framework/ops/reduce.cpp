@@ -101,7 +101,7 @@ Tensor quotient_or_zero(const Tensor& a, const Tensor& b) {
 // 1 where x equals y, 0 elsewhere; y broadcasts along the reduced axes.
 Tensor equal(const Tensor& x, const Tensor& y) {
   const Tensor other = broadcast_to(y, x.shape());
-  Tensor result(x.shape(), x.dtype());
+  Tensor result = empty_like(x);
   dispatch_floating(x.dtype(), "max", [&](auto zero) {
     using T = decltype(zero);
     const T *left = x.data<T>(), *right = other.data<T>();
@@ -161,7 +161,7 @@ void cumulative_kernel(const T* x, const FoldRun& run, bool reverse, T* y) {
 }
 
 Tensor running_sum(const Tensor& x, int axis, bool reverse) {
-  Tensor result(x.shape(), x.dtype());
+  Tensor result = empty_like(x);
   FoldRun run{.length = x.size(axis)};
   for (int i = 0; i < axis; ++i) run.outer *= x.size(i);
   for (int i = axis + 1; i < x.rank(); ++i) run.inner *= x.size(i);

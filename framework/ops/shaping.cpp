@@ -140,7 +140,7 @@ void check_parts(const char* op, const std::vector<Var>& parts) {
 
 // Rows of a (..., size, size) tensor: what is right of the diagonal becomes `value`.
 Tensor lower_triangle(const Tensor& x, double value) {
-  Tensor result(x.shape(), x.dtype());
+  Tensor result = empty_like(x);
   if (x.elements() == 0) return result;
   dispatch_floating(x.dtype(), "causal_mask", [&](auto zero) {
     using T = decltype(zero);

@@ -111,7 +111,7 @@ Var along_rows(const char* op, const Var& x, Value value, Gradient gradient, Cal
   check_inputs(op, {&x.value()});
   check_cpu(op, x.value());
   const Rows rows = rows_of(op, x.value());
-  Tensor y(x.shape(), x.dtype());
+  Tensor y = empty_like(x);
   dispatch_floating(x.dtype(), op, [&](auto zero) {
     using T = decltype(zero);
     const T* in = x.value().data<T>();
@@ -121,7 +121,7 @@ Var along_rows(const char* op, const Var& x, Value value, Gradient gradient, Cal
   return record(
       op, y, {x}, {y},
       [op, rows, gradient](const BackwardContext& at) -> std::vector<Tensor> {
-        Tensor dx(at.gradient().shape(), at.gradient().dtype());
+        Tensor dx = empty_like(at.gradient());
         dispatch_floating(dx.dtype(), op, [&](auto zero) {
           using T = decltype(zero);
           const T *dy = at.gradient().data<T>(), *y = at.saved(0).data<T>();
@@ -260,7 +260,7 @@ Var cross_entropy(const Var& logits, const Tensor& targets, CrossEntropyOptions 
       {logits.value(), targets, totals},
       [rows, options, count](const BackwardContext& at) -> std::vector<Tensor> {
         const Tensor& logits = at.saved(0);
-        Tensor dx(logits.shape(), logits.dtype());
+        Tensor dx = empty_like(logits);
         const double factor = count == 0 ? 0 : at.gradient().item() / double(count);
         dispatch_floating(logits.dtype(), "cross_entropy", [&](auto zero) {
           using T = decltype(zero);

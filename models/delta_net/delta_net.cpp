@@ -7,6 +7,11 @@
 namespace vla {
 namespace {
 
+AttentionOptions without_convolution(AttentionOptions options) {
+  options.convolution = 0;
+  return options;
+}
+
 template <class Options>
 Options resolved(Options options) {
   options.attention = options.attention.resolved();
@@ -48,7 +53,7 @@ void DeltaNet::visit(PartVisitor& parts) {
 GatedDeltaNet::GatedDeltaNet(const GatedDeltaNetOptions& options, Rng& rng)
     : options_(resolved(options)),
       projections_(options_.attention, rng),
-      gate_(options_.attention, options_.attention.value_width, rng) {}
+      gate_(without_convolution(options_.attention), options_.attention.value_width, rng) {}
 
 Var GatedDeltaNet::operator()(const Var& x) {
   const Var k = unit(projections_.key(x), options_.unit_floor);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "framework/tape.hpp"
+#include "models/operator_form.hpp"
 
 namespace vla {
 
@@ -20,6 +21,7 @@ struct InversePenaltyOptions {
   /// since the last time; 0: never. Without it forgetting lets M shrink towards 0 in directions
   /// that see no input.
   Index restore_period = 0;
+  OperatorForm form = OperatorForm::step;
 };
 
 struct InversePenaltyResult {

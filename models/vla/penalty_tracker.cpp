@@ -2,49 +2,9 @@
 
 #include <cmath>
 
+#include "models/vla/dense.hpp"
+
 namespace vla {
-namespace {
-
-// In place: the lower triangle of the symmetric `matrix` becomes L with L L^T = matrix.
-// Returns false if the matrix is not positive definite (or not finite).
-bool factorise(std::vector<double>& matrix, Index n) {
-  double* l = matrix.data();
-  for (Index i = 0; i < n; ++i) {
-    for (Index j = 0; j <= i; ++j) {
-      double sum = l[i * n + j];
-      for (Index k = 0; k < j; ++k) sum -= l[i * n + k] * l[j * n + k];
-      if (i != j) {
-        l[i * n + j] = sum / l[j * n + j];
-      } else {
-        if (!(sum > 0) || !std::isfinite(sum)) return false;
-        l[i * n + i] = std::sqrt(sum);
-      }
-    }
-  }
-  return true;
-}
-
-// A = (L L^T)^-1, column by column by two triangular solves.
-void invert_factored(const std::vector<double>& factor, std::vector<double>& inverse,
-                     std::vector<double>& column, Index n) {
-  const double* l = factor.data();
-  for (Index c = 0; c < n; ++c) {
-    for (Index i = 0; i < n; ++i) {
-      double sum = i == c;
-      for (Index k = c; k < i; ++k) sum -= l[i * n + k] * column[static_cast<std::size_t>(k)];
-      column[static_cast<std::size_t>(i)] = i < c ? 0.0 : sum / l[i * n + i];
-    }
-    for (Index i = n - 1; i >= 0; --i) {
-      double sum = column[static_cast<std::size_t>(i)];
-      for (Index k = i + 1; k < n; ++k) sum -= l[k * n + i] * column[static_cast<std::size_t>(k)];
-      column[static_cast<std::size_t>(i)] = sum / l[i * n + i];
-      inverse[static_cast<std::size_t>(i * n + c)] = column[static_cast<std::size_t>(i)];
-    }
-  }
-}
-
-}  // namespace
-
 PenaltyTracker::PenaltyTracker(Index width, double lambda0)
     : width_(width),
       lambda0_(lambda0),
@@ -73,12 +33,16 @@ void PenaltyTracker::forget(double gamma) {
 }
 
 void PenaltyTracker::add(const double* u, double weight) {
+  check(weight >= 0, "inverse penalty: weight ", weight, " at token ", tokens_,
+        "; 0 or more is needed");
   double* z = scratch_.data();
   apply(u, z);
   double delta = 0;
 #pragma omp simd reduction(+ : delta)
   for (Index i = 0; i < width_; ++i) delta += u[i] * z[i];
   delta = 1 + weight * delta;
+  check(delta > 0 && std::isfinite(delta), "inverse penalty: the penalty at token ", tokens_,
+        " is not positive definite or not finite");
   const double share = weight / delta;
   for (Index i = 0; i < width_; ++i) {
     double *m = penalty_.data() + i * width_, *a = inverse_.data() + i * width_;
@@ -113,10 +77,9 @@ void PenaltyTracker::apply(const double* x, double* y) const {
 }
 
 void PenaltyTracker::refresh() {
-  std::vector<double> factor = penalty_;
-  check(factorise(factor, width_), "inverse penalty: the penalty after token ", tokens_ - 1,
-        " is not positive definite");
-  invert_factored(factor, inverse_, scratch_, width_);
+  std::vector<double> spoilt = penalty_, scratch(penalty_.size());
+  check(invert(spoilt.data(), width_, inverse_.data(), scratch.data()),
+        "inverse penalty: the penalty after token ", tokens_ - 1, " is not positive definite");
 }
 
 }  // namespace vla

@@ -17,14 +17,14 @@ namespace vla {
 /// its condition number.
 class PenaltyTracker {
  public:
-  /// Tokens between two factorisations: at d = 64 they cost a few per cent of the updates.
+  /// Tokens between two factorisations.
   static constexpr Index kRefreshPeriod = 64;
 
   PenaltyTracker(Index width, double lambda0);
 
   /// Opens a token: the whole past is multiplied by gamma, 0 < gamma <= 1.
   void forget(double gamma);
-  /// M += weight u u^double and the Sherman-Morrison step of A. weight >= 0; u has `width`
+  /// M += weight u u^T and the Sherman-Morrison step of A. weight >= 0; u has `width`
   /// elements.
   void add(const double* u, double weight);
   /// Ends a token after its read-outs. Every `restore_period` tokens (0: never) the share of

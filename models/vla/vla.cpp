@@ -44,8 +44,9 @@ Vla::Result Vla::run(const Var& x) {
   const Var v = projections_.value(x);
   const Var beta = sigmoid(beta_(x));
 
-  const InversePenaltyResult solved = inverse_penalty(k, penalty_(x, raw_key, k, beta),
-                                                      {.restore_period = options_.restore_period});
+  const InversePenaltyResult solved =
+      inverse_penalty(k, penalty_(x, raw_key, k, beta),
+                      {.restore_period = options_.restore_period, .form = options_.form});
   const Var alpha = scale_heads(solved.output, beta);
   const DeltaRuleResult memory =
       delta_rule({.query = q, .key = k, .coefficient = alpha, .value = v});
