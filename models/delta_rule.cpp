@@ -198,9 +198,6 @@ void backward(const Sizes& n, const Tensor& query, const Tensor& key, const Tens
 std::vector<Tensor> delta_rule_gradients(const Sizes& n, const BackwardContext& at) {
   const Tensor &query = at.saved(0), &key = at.saved(1), &coefficient = at.saved(2);
   const Tensor &gate = at.saved(3), &errors = at.saved(4), &states = at.saved(5);
-  const auto zeros_like = [](const Tensor& x) {
-    return x.defined() ? Tensor::zeros(x.shape(), x.dtype(), x.device()) : Tensor();
-  };
   DeltaRuleGradients gradients{zeros_like(query),  zeros_like(key),  zeros_like(coefficient),
                                zeros_like(errors), zeros_like(gate), at.gradient(1).clone()};
   dispatch_floating(query.dtype(), "delta_rule", [&](auto zero) {
@@ -242,9 +239,9 @@ DeltaRuleResult composed_delta_rule(const DeltaRuleInputs& in) {
   const auto column = [&](const Var& x, Index t) {
     return reshape(slice(x, 1, t, t + 1), {n.batch, n.heads, x.size(3), 1});
   };
-  Var s = in.initial_state.defined()
-              ? in.initial_state
-              : Var(Tensor::zeros({n.batch, n.heads, n.value, n.key}, in.query.dtype()));
+  Var s = in.initial_state.defined() ? in.initial_state
+                                     : Var(Tensor::zeros({n.batch, n.heads, n.value, n.key},
+                                                         in.query.dtype(), in.query.device()));
   std::vector<Var> outputs;
   for (Index t = 0; t < n.time; ++t) {
     Var e = column(in.value, t);
@@ -254,7 +251,8 @@ DeltaRuleResult composed_delta_rule(const DeltaRuleInputs& in) {
     outputs.push_back(reshape(matmul(s, column(in.query, t)), {n.batch, 1, n.heads, n.value}));
   }
   if (outputs.empty())
-    return {Var(Tensor::zeros({n.batch, 0, n.heads, n.value}, in.query.dtype())), s};
+    return {Var(Tensor::zeros({n.batch, 0, n.heads, n.value}, in.query.dtype(), in.query.device())),
+            s};
   return {concat(outputs, 1), s};
 }
 

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -21,6 +22,13 @@ std::string read(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+// A word as the shell takes it, whatever is in it.
+std::string quoted(const std::string& word) {
+  std::string result = "'";
+  for (char letter : word) result += letter == '\'' ? "'\\''" : std::string(1, letter);
+  return result + "'";
+}
+
 struct Outcome {
   int code = -1;
   std::string out, errors;
@@ -28,12 +36,14 @@ struct Outcome {
 
 // A folder in which the program is run.
 struct Place : TemporaryDirectory {
-  Outcome run(const std::string& words) const {
-    const std::string command = "cd '" + path().string() + "' && '" VLA_PROGRAM "' " + words +
-                                " >stdout.txt 2>stderr.txt </dev/null";
+  Outcome run(const std::string& words) const { return run_in(path(), VLA_PROGRAM, words); }
+  static Outcome run_in(const std::filesystem::path& folder, const std::string& program,
+                        const std::string& words) {
+    const std::string command = "cd " + quoted(folder.string()) + " && " + quoted(program) + " " +
+                                words + " >stdout.txt 2>stderr.txt </dev/null";
     const int status = std::system(command.c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read(*this / "stdout.txt"),
-            read(*this / "stderr.txt")};
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read(folder / "stdout.txt"),
+            read(folder / "stderr.txt")};
   }
   bool has(const std::string& name) const { return std::filesystem::exists(*this / name); }
 };
@@ -85,11 +95,23 @@ BOOST_AUTO_TEST_CASE(version_and_help) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(folders_may_have_any_name) {
+  const Place place;
+  const std::filesystem::path folder = place / "it's a \"folder\"";
+  std::filesystem::create_directory(folder);
+  std::filesystem::create_symlink(VLA_PROGRAM, folder / "vla");
+  const Outcome outcome = Place::run_in(folder, (folder / "vla").string(),
+                                        kSmall + "--steps 3 --out " + quoted("a 'run'"));
+  BOOST_TEST(outcome.errors == "");
+  BOOST_TEST(outcome.code == 0);
+  BOOST_TEST(std::filesystem::exists(folder / "a 'run'/checkpoint.safetensors"));
+}
+
 BOOST_AUTO_TEST_CASE(tasks_and_models_are_listed) {
   const Place place;
   const std::string tasks = place.run("tasks").out;
   for (const TaskKind& kind : task_kinds())
-    BOOST_TEST(tasks.find("\n" + std::string(kind.name) + " ") != std::string::npos);
+    BOOST_TEST(tasks.find(concatenate("\n", kind.name, " ")) != std::string::npos);
   const Outcome models = place.run("models");
   for (const ModelKind& kind : model_kinds())
     BOOST_TEST(models.out.find(kind.name) != std::string::npos);
@@ -140,6 +162,8 @@ BOOST_AUTO_TEST_CASE(bad_settings_are_refused_before_anything_is_written) {
   refused("--threads -1", {"--threads -1 is not allowed; 0 to"});
   refused("--stop-at 9000", {"--stop-at 9000 is not allowed; 1 to 3000"});
   refused("--force --resume run", {"exclude each other"});
+  refused("--warm-up 300 --steps 100", {"--warm-up 300 is not allowed; less than --steps 100"});
+  refused("--out ''", {"--out is empty"});
   refused("--width 100000000 --heads 1", {"out of memory"});
 }
 
@@ -178,6 +202,7 @@ BOOST_AUTO_TEST_CASE(a_run_is_not_overwritten_without_force) {
   BOOST_REQUIRE_EQUAL(place.run(kSmall + "--out run").code, 0);
   const std::string before = read(place / "run/checkpoint.safetensors");
   check_refused(place, kSmall + "--out run --seed 2", {"run exists", "--force", "--resume"});
+  check_refused(place, kSmall + "--out run --heads 3", {"width 16", "3"});  // settings come first
   BOOST_TEST((read(place / "run/checkpoint.safetensors") == before));
   BOOST_TEST(place.run(kSmall + "--out run --seed 2 --force").code == 0);
   BOOST_TEST((read(place / "run/checkpoint.safetensors") != before));
@@ -224,6 +249,64 @@ BOOST_AUTO_TEST_CASE(a_run_that_was_cut_off_goes_on_from_its_checkpoint) {
   BOOST_TEST(
       (read(place / "cut/checkpoint.safetensors") == read(place / "whole/checkpoint.safetensors")));
   BOOST_TEST(lines_of(place / "cut/metrics.jsonl").size() == 5);
+}
+
+BOOST_AUTO_TEST_CASE(a_run_that_was_cut_off_before_its_first_checkpoint_starts_again) {
+  const Place place;
+  BOOST_REQUIRE_EQUAL(place.run(kSmall + "--out run").code, 0);
+  const std::string whole = read(place / "run/checkpoint.safetensors");
+  std::filesystem::remove(place / "run/checkpoint.safetensors");
+  std::ofstream(place / "run/metrics.jsonl")
+      << R"({"split":"train","step":2,"loss":9,"accuracy":1,"tokens_per_second":1})"
+      << "\n";
+  const Outcome resumed = place.run("train --resume run");
+  BOOST_TEST(resumed.errors == "");
+  BOOST_TEST(resumed.out.starts_with("run has no checkpoint yet: it starts from step 0\n"));
+  BOOST_TEST((read(place / "run/checkpoint.safetensors") == whole));
+  const auto lines = lines_of(place / "run/metrics.jsonl");
+  BOOST_REQUIRE_EQUAL(lines.size(), 5);
+  BOOST_TEST(lines[0]["loss"] != 9);
+}
+
+BOOST_AUTO_TEST_CASE(a_checkpoint_of_another_run_is_refused) {
+  const Place place;
+  BOOST_REQUIRE_EQUAL(place.run(kSmall + "--out run --stop-at 4").code, 0);
+  const auto config = nlohmann::json::parse(read(place / "run/config.json"));
+  // None of these changes the shape of a parameter.
+  for (const auto& [name, value] : std::map<std::string, nlohmann::json>{
+           {"seed", 7}, {"batch", 5}, {"pairs", 1}, {"heads", 4}, {"form", "zoology"}}) {
+    auto changed = config;
+    changed[name] = value;
+    std::ofstream(place / "run/config.json") << changed;
+    const std::string now = value.is_string() ? value.get<std::string>() : value.dump();
+    for (const char* words : {"train --resume run", "eval run"})
+      check_refused(place, words,
+                    {"run/checkpoint.safetensors was made with " + name,
+                     "config.json has " + name + " " + now});
+  }
+  auto longer = config;  // what is no part of the model or the data may be edited
+  longer["checkpoint-every"] = 1;
+  std::ofstream(place / "run/config.json") << longer;
+  BOOST_TEST(place.run("eval run --examples 10").errors == "");
+  BOOST_TEST(place.run("train --resume run").errors == "");
+}
+
+BOOST_AUTO_TEST_CASE(the_warm_up_fits_the_steps_unless_it_is_given) {
+  const Place place;
+  const std::string words =
+      "train --pairs 2 --vocabulary 16 --width 16 --heads 2 --layers 1 --hidden 16 --batch 4 "
+      "--threads 1 --until 0.0001 --report-every 1 ";
+  const auto warm_up = [&](const std::string& name, const std::string& settings) {
+    BOOST_TEST(place.run(words + settings + " --out " + name).errors == "");
+    return nlohmann::json::parse(read(place / (name + "/config.json"))).at("warm-up").get<int>();
+  };
+  BOOST_TEST(warm_up("usual", "--stop-at 1") == 300);
+  BOOST_TEST(warm_up("long", "--steps 50000 --stop-at 1") == 300);
+  BOOST_TEST(warm_up("short", "--steps 25 --stop-at 1") == 2);
+  BOOST_TEST(warm_up("single", "--steps 1") == 0);
+  BOOST_TEST(warm_up("given", "--steps 25 --warm-up 5 --stop-at 1") == 5);
+  BOOST_TEST(
+      (place.run("train --help").out.find("a tenth of --steps, 300 at most") != std::string::npos));
 }
 
 BOOST_AUTO_TEST_CASE(a_resumed_run_keeps_its_settings) {

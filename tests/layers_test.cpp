@@ -10,6 +10,7 @@
 #include "framework/ops/dropout.hpp"
 #include "framework/ops/normalize.hpp"
 #include "framework/ops/pointwise.hpp"
+#include "framework/optim/optimizer.hpp"
 #include "tests/compare.hpp"
 
 namespace vla {
@@ -61,6 +62,26 @@ Tensor ones(const Shape& shape, DType dtype = DType::float32) {
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(layers)
+
+BOOST_AUTO_TEST_CASE(tied_weights_count_once_and_move_once) {
+  struct Tied {
+    Var table = constant_parameter({4, 3}, 1), head = table;
+    Var own = constant_parameter({4, 3}, 1);
+    void visit(PartVisitor& parts) {
+      parts("table", table);
+      parts("own", own);
+      parts("head", head);
+    }
+  } tied;
+  check_names(names_of(tied), {"table", "own"});
+  BOOST_TEST(tied.head.name() == "table");
+  BOOST_TEST(parameter_count(tied) == 24);
+  Sgd sgd(parameters(tied), {.rate = 0.25});
+  Gradients gradients;
+  gradients.add(tied.head, ones({4, 3}));
+  sgd.step(gradients);
+  BOOST_TEST(all_equal(tied.table.value(), 0.75));
+}
 
 BOOST_AUTO_TEST_CASE(names_counts_and_types_follow_from_visit) {
   Rng rng(1);

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 #include <set>
+#include <tuple>
 
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/normalize.hpp"
@@ -145,27 +146,88 @@ BOOST_AUTO_TEST_CASE(softmax_of_infinities) {
 BOOST_AUTO_TEST_CASE(huge_values_stay_finite) {
   for (DType dtype : {DType::float32, DType::float64}) {
     const Tensor targets = Tensor::from<std::int64_t>({1}, {0});
-    const Var huge = Var::parameter(row_of({-1e4, 1e4, 1e4 - 1}).to(dtype));
-    const std::vector<std::pair<std::string, std::function<Var(const Var&)>>> functions = {
-        {"softmax", [](const Var& x) { return softmax(x); }},
-        {"log_softmax", [](const Var& x) { return log_softmax(x); }},
-        {"cross_entropy", [&](const Var& x) { return cross_entropy(x, targets); }},
-        {"softplus", [](const Var& x) { return softplus(x); }},
-        {"sigmoid", [](const Var& x) { return sigmoid(x); }},
-        {"silu", [](const Var& x) { return silu(x); }},
-        {"tanh", [](const Var& x) { return tanh(x); }},
-        {"gelu", [](const Var& x) { return gelu(x); }},
-        {"gelu_tanh", [](const Var& x) { return gelu_tanh(x); }},
-        {"elu", [](const Var& x) { return elu(x); }},
-        {"unit", [](const Var& x) { return unit(x); }}};
-    for (const auto& [name, function] : functions) {
-      Tape tape;
-      const Var y = function(huge);
-      const Gradients gradients = tape.backward(y, Tensor::full(y.shape(), 1, dtype));
-      for (const Tensor& result : {y.value(), gradients[huge]}) {
-        const Tensor values = result.to(DType::float64);
-        for (double value : values.values<double>())
-          BOOST_TEST(std::isfinite(value), name << " in " << dtype << ": " << result);
+    const Var weight(Tensor::full({3}, 2, dtype)), bias(Tensor::full({3}, 1, dtype));
+    // Name, function, and whether it is for positive values alone.
+    const std::vector<std::tuple<std::string, std::function<Var(const Var&)>, bool>> functions = {
+        {"softmax", [](const Var& x) { return softmax(x); }, false},
+        {"log_softmax", [](const Var& x) { return log_softmax(x); }, false},
+        {"cross_entropy", [&](const Var& x) { return cross_entropy(x, targets); }, false},
+        {"neg", [](const Var& x) { return neg(x); }, false},
+        {"abs", [](const Var& x) { return abs(x); }, false},
+        {"exp of the negative", [](const Var& x) { return exp(neg(abs(x))); }, false},
+        {"log", [](const Var& x) { return log(x); }, true},
+        {"sqrt", [](const Var& x) { return sqrt(x); }, true},
+        {"pow 0", [](const Var& x) { return pow(x, 0); }, false},
+        {"pow 0.5", [](const Var& x) { return pow(x, 0.5); }, true},
+        {"pow 1", [](const Var& x) { return pow(x, 1); }, false},
+        {"pow -1", [](const Var& x) { return pow(x, -1); }, false},
+        {"pow -2", [](const Var& x) { return pow(x, -2); }, false},
+        {"softplus", [](const Var& x) { return softplus(x); }, false},
+        {"sigmoid", [](const Var& x) { return sigmoid(x); }, false},
+        {"silu", [](const Var& x) { return silu(x); }, false},
+        {"tanh", [](const Var& x) { return tanh(x); }, false},
+        {"relu", [](const Var& x) { return relu(x); }, false},
+        {"clamp", [](const Var& x) { return clamp(x, -1, 1); }, false},
+        {"gelu", [](const Var& x) { return gelu(x); }, false},
+        {"gelu_tanh", [](const Var& x) { return gelu_tanh(x); }, false},
+        {"elu", [](const Var& x) { return elu(x); }, false},
+        {"elu_plus_one", [](const Var& x) { return elu_plus_one(x); }, false},
+        {"unit", [](const Var& x) { return unit(x); }, false},
+        {"norm", [](const Var& x) { return norm(x); }, false},
+        {"rms_norm", [&](const Var& x) { return rms_norm(x, weight); }, false},
+        {"layer_norm", [&](const Var& x) { return layer_norm(x, weight, bias); }, false}};
+    for (double size : {1e4, dtype == DType::float32 ? 1e30 : 1e200}) {
+      for (const auto& [name, function, positive] : functions) {
+        const Var huge =
+            Var::parameter(row_of({positive ? size : -size, size, 0.75 * size}).to(dtype));
+        Tape tape;
+        const Var y = function(huge);
+        const Gradients gradients = tape.backward(y, Tensor::full(y.shape(), 1, dtype));
+        for (const Tensor& result : {y.value(), gradients[huge]}) {
+          const Tensor values = result.to(DType::float64);
+          for (double value : values.values<double>())
+            BOOST_TEST(std::isfinite(value), name << " in " << dtype << ": " << result);
+        }
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(gelu_tanh_has_its_limits_far_out) {
+  for (DType dtype : {DType::float32, DType::float64}) {
+    const double size = dtype == DType::float32 ? 1e20 : 1e200;
+    const Var x = Var::parameter(row_of({-size, -50, 50, size}).to(dtype));
+    Tape tape;
+    const Var y = gelu_tanh(x);
+    const Tensor slopes = tape.backward(y, Tensor::full(y.shape(), 1, dtype))[x];
+    check_close(slopes.to(DType::float64), row_of({0, 0, 1, 1}), 0);
+    check_close(y.value(), row_of({0, 0, 50, size}).to(dtype), 0);
+  }
+}
+
+// A normalisation of x times any factor is that of x, and the gradient is divided by the factor.
+BOOST_AUTO_TEST_CASE(normalisations_do_not_depend_on_the_scale) {
+  const Var weight(Tensor::from<double>({3}, {2, 1, -1})),
+      bias(Tensor::from<double>({3}, {0, 1, 2}));
+  const std::vector<std::pair<std::string, std::function<Var(const Var&)>>> functions = {
+      {"unit", [](const Var& x) { return unit(x, 1e-250); }},
+      {"rms_norm", [&](const Var& x) { return rms_norm(x, weight, 0); }},
+      {"layer_norm", [&](const Var& x) { return layer_norm(x, weight, bias, 0); }}};
+  const auto results = [](const auto& function, double factor) {
+    const Var x = Var::parameter(row_of({-3 * factor, factor, 2 * factor}));
+    Tape tape;
+    const Var y = function(x);
+    const Tensor slope = tape.backward(y, row_of({1, 2, -1}))[x];
+    return std::pair{y.value(), scale(Var(slope), factor).value()};
+  };
+  for (const auto& [name, function] : functions) {
+    for (double factor : {1e-200, 1e-160, 1e160, 1e200, 1e300}) {
+      if (name == "layer_norm" && factor < 1) continue;  // small variance is what epsilon is for
+      BOOST_TEST_CONTEXT(name << " at " << factor) {
+        const auto [y, slope] = results(function, factor);
+        const auto [plain_y, plain_slope] = results(function, 1);
+        check_close(y, plain_y, 1e-14);
+        check_close(slope, plain_slope, 1e-14);
       }
     }
   }

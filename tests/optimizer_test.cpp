@@ -253,6 +253,25 @@ BOOST_AUTO_TEST_CASE(a_gradient_of_another_shape_is_refused_before_anything_move
   check_close(a.value(), numbers({1}), 0);
 }
 
+BOOST_AUTO_TEST_CASE(a_share_of_the_rate_out_of_range_is_refused_before_anything_moves) {
+  for (double share : {-0.5, std::nan(""), std::numeric_limits<double>::infinity()}) {
+    Var a = Var::parameter(numbers({1, 2}));
+    Sgd sgd({{"a", a}});
+    BOOST_CHECK_EXCEPTION(
+        sgd.step(gradients_of(a, numbers({1, 1})), {.rate_share = share}), Error,
+        says(concatenate("optimizer: rate share ", share, " is not allowed; 0 or more")));
+    BOOST_TEST(sgd.steps() == 0);
+    check_close(a.value(), numbers({1, 2}), 0);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_variable_that_stands_twice_is_refused) {
+  const Var a = Var::parameter(numbers({1})), b = Var::parameter(numbers({1}));
+  BOOST_CHECK_EXCEPTION(Sgd({{"table", a}, {"other", b}, {"head", a}}), Error,
+                        says("optimizer: 'table' and 'head' are one variable, which would be "
+                             "stepped twice; name it once"));
+}
+
 BOOST_AUTO_TEST_CASE(settings_out_of_range_are_refused) {
   BOOST_CHECK_EXCEPTION(Sgd({}, {.rate = -1}), Error,
                         says("sgd: rate -1 is not allowed; 0 or more"));
@@ -288,10 +307,12 @@ BOOST_AUTO_TEST_CASE(schedules_at_their_edges) {
       BOOST_TEST((schedule(step) < schedule(step - 1) && schedule(step) > 0.1));
     for (std::int64_t step : {30, 31, 1000}) BOOST_TEST(schedule(step) == 0.1);
   }
-  // A run shorter than its warm-up, and one without.
-  const Schedule cut_off{.kind = Kind::cosine, .warm_up = 10, .total = 5, .final_share = 0.2};
-  BOOST_TEST(cut_off(6) == 0.7);
-  BOOST_TEST(cut_off(10) == 0.2);
+  // A run that is no longer than its warm-up, and one without.
+  for (Kind kind : {Kind::cosine, Kind::linear})
+    for (std::int64_t step : {0, 6, 20})
+      BOOST_CHECK_EXCEPTION((Schedule{.kind = kind, .warm_up = 10, .total = 10}(step)), Error,
+                            says("schedule: a warm-up of 10 steps is not shorter than the 10 in "
+                                 "total"));
   BOOST_TEST((Schedule{.kind = Kind::linear, .total = 2}(0)) == 1);
   BOOST_TEST((Schedule{.kind = Kind::linear, .total = 2}(1)) == 0.5);
   BOOST_CHECK_EXCEPTION(constant(-1), Error, says("schedule: step -1 is not allowed; 0 or more"));

@@ -119,9 +119,28 @@ BOOST_AUTO_TEST_CASE(copies_and_sums_need_equal_tensors) {
                         says("copy: source is float32(2), target is float32(3)"));
   BOOST_CHECK_EXCEPTION(x.accumulate(x.to(DType::float64)), Error,
                         says("accumulate: float64(3) into float32(3)"));
+  Tensor scalar = Tensor::scalar(1, DType::float32), none;
+  BOOST_CHECK_EXCEPTION(scalar.copy_from(none), Error, says("copy: the source is not defined"));
+  BOOST_CHECK_EXCEPTION(none.copy_from(scalar), Error, says("copy: the target is not defined"));
+  BOOST_CHECK_EXCEPTION(none.clone(), Error, says("clone: the tensor is not defined"));
   Tensor tokens = Tensor::zeros({2}, DType::int64);
   BOOST_CHECK_EXCEPTION(tokens.accumulate(tokens), Error,
                         says("accumulate: element type int64 is not allowed; float32 or float64"));
+}
+
+BOOST_AUTO_TEST_CASE(tensors_like_another) {
+  for (DType dtype : {DType::float32, DType::int64}) {
+    const Tensor x = Tensor::full({2, 3}, 7, dtype), zeros = zeros_like(x);
+    for (const Tensor& like : {empty_like(x), zeros}) {
+      BOOST_TEST(like.shape() == x.shape());
+      BOOST_TEST(like.dtype() == dtype);
+      BOOST_TEST((like.device() == x.device()));
+      BOOST_TEST(!like.shares_storage(x));
+    }
+    for (double value : zeros.to(DType::float64).values<double>()) BOOST_TEST(value == 0);
+  }
+  BOOST_TEST(!zeros_like(Tensor()).defined());
+  BOOST_CHECK_EXCEPTION(empty_like(Tensor()), Error, says("empty_like: the tensor is not defined"));
 }
 
 BOOST_AUTO_TEST_CASE(freed_storage_is_used_again) {

@@ -28,6 +28,7 @@ int run_eval(const CLI::App& app, const Request& request) {
   const RunDirectory run(request.run);
   TrainOptions options = run.options();
   check_settings(options);
+  check_same_run(options, run.checkpoint());
   const Index threads = request.threads > 0 ? request.threads : options.threads;
   if (threads > 0) set_thread_count(static_cast<int>(threads));
 

@@ -75,9 +75,15 @@ class Run {
 };
 
 void Run::open() {
+  const bool goes_on = session_.resume && std::filesystem::exists(directory_.checkpoint());
+  if (goes_on) check_same_run(options_, directory_.checkpoint());
   training_ = std::make_unique<Training>(options_);
   if (session_.resume) {
-    training_->load(directory_.checkpoint());
+    if (goes_on)
+      training_->load(directory_.checkpoint());
+    else
+      progress_.say(fmt::format("{} has no checkpoint yet: it starts from step 0",
+                                session_.directory.string()));
     directory_.keep_metrics_until(steps());
     const std::vector<Metrics> before = directory_.metrics();
     if (!before.empty()) accuracy_ = before.back().accuracy;
@@ -162,6 +168,7 @@ Metrics Run::finish() {
 }  // namespace
 
 TrainResult train(const TrainOptions& options, const Session& session, Progress& progress) {
+  check_settings(options);
   check(session.stop_at >= 0 && session.stop_at <= options.steps, "--stop-at ", session.stop_at,
         " is not allowed; 1 to ", options.steps, " (--steps), or 0 for never");
   Run run(options, session, progress);
@@ -171,10 +178,9 @@ TrainResult train(const TrainOptions& options, const Session& session, Progress&
                                session.directory.string(), finished->accuracy, finished->step));
       return {finished->step, finished};
     }
-  } else if (run.written()) {
-    run.directory().check_free(session.force);
   }
   run.open();
+  if (run.written() && !session.resume) run.directory().check_free(session.force);
   const Index last = session.stop_at > 0 ? session.stop_at : options.steps;
   if (!run.learn(last) && run.steps() < options.steps) {
     progress.say(fmt::format("left at step {} of {}; go on with: vla train --resume {}",

@@ -89,6 +89,8 @@ void check_settings(const TrainOptions& options) {
   check_between("steps", options.steps, 1, kMany);
   check_between("batch", options.batch, 1, kMany);
   check_between("warm-up", options.warm_up, 0, kMany);
+  check(options.warm_up < options.steps, "--warm-up ", options.warm_up,
+        " is not allowed; less than --steps ", options.steps);
   check_between("report-every", options.report_every, 1, kMany);
   check_between("checkpoint-every", options.checkpoint_every, 0, kMany);
   check(std::isfinite(options.rate) && options.rate > 0, "--rate ", options.rate,

@@ -11,6 +11,9 @@
 
 namespace vla {
 
+/// Steps of warm-up where none are asked for: a tenth of the steps, 300 at most.
+constexpr Index usual_warm_up(Index steps) { return steps < 3000 ? steps / 10 : 300; }
+
 struct TrainOptions {
   std::string task = "mqar";
   TaskConfig data;
@@ -28,7 +31,7 @@ struct TrainOptions {
   double rate = 1e-3;
   double decay = 0.01;
   double clip = 1;  ///< 0: off
-  Index warm_up = 300;
+  Index warm_up = usual_warm_up(3000);
   double until = 0;  ///< stop once the held-out accuracy reaches it; 0: never
   Index report_every = 50;
   Index checkpoint_every = 500;
@@ -110,9 +113,9 @@ void visit_settings(TrainOptions& options, See&& see) {
   visit_training_settings(options, see);
 }
 
-/// Throws Error unless every setting has an allowed value by itself, and those of the task that
-/// differ from their default are ones it uses. What must fit together is checked by the task and
-/// the model when they are made.
+/// Throws Error unless every setting has an allowed value by itself, the warm-up is shorter than
+/// the training, and the settings of the task that differ from their default are ones it uses. What
+/// must fit together is checked by the task and the model when they are made.
 void check_settings(const TrainOptions& options);
 
 /// A setting from text. Throws Error that names the setting and what is allowed.

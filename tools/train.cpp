@@ -36,6 +36,8 @@ TrainOptions settings_of_run(const CLI::App& app, TrainOptions given, const RunD
 int run_train(const CLI::App& app, Request& request) {
   Session& session = request.session;
   session.resume = request.resume_given->count() > 0;
+  const bool out_given = app.get_option("--out")->count() > 0;
+  check(!out_given || !request.out.empty(), "--out is empty; it needs the run's directory");
   check(!session.resume || !session.force, "--force and --resume exclude each other");
   check(request.resume.empty() || request.out.empty() || request.resume == request.out, "--resume ",
         request.resume, " and --out ", request.out, " name different runs");
@@ -47,6 +49,8 @@ int run_train(const CLI::App& app, Request& request) {
     session.directory = concatenate("runs/", request.options.task, "-", request.options.model,
                                     "-seed", request.options.seed);
   }
+  if (!session.resume && app.get_option("--warm-up")->count() == 0)
+    request.options.warm_up = usual_warm_up(request.options.steps);
   Progress progress(std::cout, isatty(STDOUT_FILENO) != 0);
   train(request.options, session, progress);
   return 0;
@@ -71,6 +75,7 @@ Command train_command(CLI::App& program) {
   visit_task_settings(options.data, adder("Task"));
   visit_model_settings(options, adder("Model"));
   visit_training_settings(options, adder("Training"));
+  app->get_option("--warm-up")->default_str("a tenth of --steps, 300 at most");
   app->add_option("--out", request->out, "directory of the run")
       ->type_name("RUN")
       ->default_str("runs/TASK-MODEL-seedSEED")

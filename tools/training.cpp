@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <map>
 
 #include "framework/checkpoint.hpp"
 #include "framework/ops/softmax.hpp"
@@ -16,6 +17,20 @@ const TrainOptions& checked(const TrainOptions& options) {
   check_settings(options);
   if (options.threads > 0) set_thread_count(static_cast<int>(options.threads));
   return options;
+}
+
+// The settings that make the model and its data, by name.
+std::map<std::string, std::string> defining_settings(TrainOptions options) {
+  std::map<std::string, std::string> texts;
+  const auto keep = [&](const std::string& name, auto& value, const char*) {
+    texts[name] = setting_text(value);
+  };
+  keep("task", options.task, "");
+  visit_task_settings(options.data, keep);
+  visit_model_settings(options, keep);
+  keep("seed", options.seed, "");
+  keep("batch", options.batch, "");
+  return texts;
 }
 
 }  // namespace
@@ -59,6 +74,16 @@ Evaluation evaluate(LanguageModel& model, const Task& task, Index examples, Inde
         ": training diverged; try a lower --rate");
   result.accuracy = total.accuracy();
   return result;
+}
+
+void check_same_run(const TrainOptions& options, const std::filesystem::path& checkpoint) {
+  const TrainingState state = read_training_state(checkpoint);
+  check(state.notes.contains("config"), checkpoint.string(), ": no settings of a run");
+  const auto made =
+      defining_settings(options_from_json(state.notes.at("config"), checkpoint.string()));
+  for (const auto& [name, value] : defining_settings(options))
+    check(made.at(name) == value, checkpoint.string(), " was made with ", name, " ", made.at(name),
+          ", the run's config.json has ", name, " ", value);
 }
 
 Training::Training(const TrainOptions& options)

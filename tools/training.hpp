@@ -33,6 +33,10 @@ struct Evaluation {
 /// the loss is not finite.
 Evaluation evaluate(LanguageModel& model, const Task& task, Index examples, Index batch, Rng rng);
 
+/// Throws Error, naming both values, if the checkpoint of a run was made with another model, task,
+/// seed or batch size than `options`.
+void check_same_run(const TrainOptions& options, const std::filesystem::path& checkpoint);
+
 /// A training under way: everything that a checkpoint holds.
 class Training {
  public:

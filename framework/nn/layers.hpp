@@ -37,6 +37,7 @@ struct Embedding {
   void visit(PartVisitor& parts);
 };
 
+/// Mean 0 and variance 1 over the last axis, then * weight + bias; x (..., width) -> same.
 struct LayerNorm {
   Var weight, bias;  // (width), start at 1 and 0
   double epsilon;
@@ -45,6 +46,7 @@ struct LayerNorm {
   void visit(PartVisitor& parts);
 };
 
+/// Mean square 1 over the last axis, then * weight; x (..., width) -> same.
 struct RmsNorm {
   Var weight;  // (width), starts at 1
   double epsilon;

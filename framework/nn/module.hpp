@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -65,10 +66,13 @@ class PartVisitor {
 };
 
 /// All parameters of a module, in the order its parts are named; each variable takes its full name.
+/// A variable that is named twice (tied weights) counts once, under its first name.
 template <class Module>
 std::vector<Parameter> parameters(Module& module) {
   std::vector<Parameter> result;
+  std::set<const void*> seen;
   PartVisitor visitor([&](const std::string& name, Var& parameter) {
+    if (!seen.insert(parameter.identity()).second) return;
     parameter.set_name(name);
     result.push_back({name, parameter});
   });

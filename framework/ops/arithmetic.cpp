@@ -90,7 +90,7 @@ Tensor combine(const Tensor& a, const Tensor& b) {
   check_inputs(Function::name, {&a, &b});
   check_cpu(Function::name, a);
   const Shape shape = broadcast_shape(Function::name, a.shape(), b.shape());
-  Tensor result(shape, a.dtype());
+  Tensor result(shape, a.dtype(), a.device());
   dispatch_floating(a.dtype(), Function::name, [&](auto zero) {
     using T = decltype(zero);
     if (shape.elements() == 0) return;
@@ -202,7 +202,7 @@ Tensor broadcast_to(const Tensor& x, const Shape& shape) {
         x.shape(), " does not repeat to ", shape);
   check_cpu("broadcast_to", x);
   if (x.elements() == shape.elements()) return x.reshape(shape);
-  Tensor result(shape, x.dtype());
+  Tensor result(shape, x.dtype(), x.device());
   if (shape.elements() == 0) return result;
   dispatch_any(x.dtype(), [&](auto zero) {
     using T = decltype(zero);

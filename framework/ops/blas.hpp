@@ -8,7 +8,9 @@ namespace vla {
 enum class Transpose { no, yes };
 
 /// C = alpha op(A) op(B) + beta C on one thread, op(A) m x k, op(B) k x n, C m x n; `lda`, `ldb`,
-/// `ldc` are row strides. beta 0 overwrites C whatever it held. T is float or double.
+/// `ldc` are row strides, in elements, of the matrices as stored: A is m x k, or k x m if it is to
+/// be transposed. beta 0 overwrites C whatever it held. T is float or double. C must overlap
+/// neither A nor B. Throws Error for a size that BLAS cannot count in 32 bits.
 template <class T>
 void gemm(Transpose a_op, Transpose b_op, Index m, Index n, Index k, T alpha, const T* a, Index lda,
           const T* b, Index ldb, T beta, T* c, Index ldc);

@@ -26,7 +26,7 @@ Sizes convolution_sizes(const Tensor& x, const Tensor& weight) {
 template <class T>
 Tensor transposed(const Tensor& matrix) {
   const Index n = matrix.size(0), m = matrix.size(1);
-  Tensor result({m, n}, matrix.dtype());
+  Tensor result({m, n}, matrix.dtype(), matrix.device());
   const T* from = matrix.data<T>();
   T* into = result.mutable_data<T>();
   for (Index i = 0; i < n; ++i)
@@ -95,7 +95,7 @@ Tensor convolve_gradient_weight(const Tensor& dy, const Tensor& x, Sizes size) {
 
 Var causal_convolution(const Var& x, const Var& weight, CallSite site) {
   const Sizes size = convolution_sizes(x.value(), weight.value());
-  Tensor y = empty_like(x);
+  Tensor y = empty_like(x.value());
   dispatch_floating(x.dtype(), "causal_convolution", [&](auto zero) {
     convolve<decltype(zero)>(x.value(), weight.value(), size, y);
   });
@@ -108,7 +108,7 @@ Var causal_convolution(const Var& x, const Var& weight, CallSite site) {
                                    using T = decltype(zero);
                                    Tensor dx, dweight;
                                    if (at.wants(0)) {
-                                     dx = Tensor(x.shape(), x.dtype());
+                                     dx = empty_like(x);
                                      convolve_gradient_x<T>(dy, weight, size, dx);
                                    }
                                    if (at.wants(1))

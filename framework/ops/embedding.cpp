@@ -57,14 +57,14 @@ Var embedding(const Var& table, const Tensor& tokens, CallSite site) {
   check_tokens(table.value(), tokens);
   std::vector<Index> sizes = tokens.shape().sizes();
   sizes.push_back(table.size(1));
-  Tensor y(Shape(std::move(sizes)), table.dtype());
+  Tensor y(Shape(std::move(sizes)), table.dtype(), table.device());
   dispatch_floating(table.dtype(), "embedding",
                     [&](auto zero) { gather_rows<decltype(zero)>(table.value(), tokens, y); });
   return record(
       "embedding", y, {table}, {tokens},
       [shape = table.shape()](const BackwardContext& at) -> std::vector<Tensor> {
         const Tensor& dy = at.gradient();
-        Tensor dtable = Tensor::zeros(shape, dy.dtype());
+        Tensor dtable = Tensor::zeros(shape, dy.dtype(), dy.device());
         dispatch_floating(dy.dtype(), "embedding", [&](auto zero) {
           scatter_rows<decltype(zero)>(dy, at.saved(0), dtable);
         });

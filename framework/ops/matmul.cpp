@@ -68,7 +68,7 @@ void multiply_and_sum(const Side& a, const Side& b, Index batch, Tensor& c) {
 // The product under `shape`; one matrix out of many products is their sum.
 Tensor multiply(const Side& a, const Side& b, const Shape& shape) {
   check_cpu("matmul", a.matrices);
-  Tensor c(shape, a.matrices.dtype());
+  Tensor c(shape, a.matrices.dtype(), a.matrices.device());
   const Shape& longer =
       a.matrices.rank() >= b.matrices.rank() ? a.matrices.shape() : b.matrices.shape();
   const Index batch = product_of(longer, longer.rank() - 2);
@@ -190,7 +190,7 @@ Var linear(const Var& x, const Var& weight, const Var& bias, CallSite site) {
   }
   check_cpu("linear", x.value());
 
-  Tensor y(x.shape().with(-1, weight.size(0)), x.dtype());
+  Tensor y(x.shape().with(-1, weight.size(0)), x.dtype(), x.device());
   dispatch_floating(x.dtype(), "linear", [&](auto zero) {
     linear_kernel<decltype(zero)>(x.value(), weight.value(),
                                   bias.defined() ? bias.value() : Tensor(), y);

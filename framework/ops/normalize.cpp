@@ -1,6 +1,7 @@
 #include "framework/ops/normalize.hpp"
 
 #include <cmath>
+#include <limits>
 
 #include "framework/ops/inputs.hpp"
 #include "framework/ops/rows.hpp"
@@ -9,8 +10,9 @@ namespace vla {
 namespace {
 
 // Sums over a row of x are taken in float64: squares of float32 neither overflow nor lose their
-// tail, and it costs little beside reading the row. The loops are functions of their own, because
-// arrays that a lambda captured are read through its closure and do not vectorise well.
+// tail, and it costs little beside reading the row. Only squares of float64 can overflow or vanish;
+// such a row is summed again, divided by its largest element. The loops are functions of their own,
+// because arrays that a lambda captured are read through its closure and do not vectorise well.
 
 void check_row_parameter(const char* op, const char* name, const Tensor& parameter,
                          const Tensor& x) {
@@ -24,12 +26,62 @@ void check_epsilon(const char* op, double epsilon) {
         " is not allowed; 0 or more");
 }
 
+template <class T>
+double largest_of(const T* x, Index width) {
+  double largest = 0;
+#pragma omp simd reduction(max : largest)
+  for (Index i = 0; i < width; ++i) largest = std::max(largest, std::abs(double(x[i])));
+  return largest;
+}
+
+template <class T>
+double sum_of_squares(const T* x, Index width) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (Index i = 0; i < width; ++i) sum += double(x[i]) * double(x[i]);
+  return sum;
+}
+
+// Whether a sum of squares overflowed, or lost digits because squares vanished. NaN did neither.
+bool out_of_range(double squares) {
+  constexpr double kSmallest = std::numeric_limits<double>::min() * 0x1p60;
+  return squares < kSmallest || squares > std::numeric_limits<double>::max();
+}
+
+// |x| of a row whose sum of squares is out of range.
+template <class T>
+double scaled_length(const T* x, Index width) {
+  const double largest = largest_of(x, width);
+  if (largest == 0 || std::isinf(largest)) return largest;
+  double squares = 0;
+  for (Index i = 0; i < width; ++i) {
+    const double share = double(x[i]) / largest;
+    squares += share * share;
+  }
+  return largest * std::sqrt(squares);
+}
+
 // --- layer norm ---------------------------------------------------------------------------------
 
 // What a row is normalised with: xhat = (x - mean) rate, rate = 1 / sqrt(variance + epsilon).
 struct Moments {
   double mean, rate;
 };
+
+// The moments of a row whose squares overflow.
+template <class T>
+Moments scaled_moments(const T* x, Index width, double epsilon) {
+  const double largest = largest_of(x, width);
+  double sum = 0, squares = 0;
+  for (Index i = 0; i < width; ++i) sum += double(x[i]) / largest;
+  const double mean = sum / double(width);
+  for (Index i = 0; i < width; ++i) {
+    const double centred = double(x[i]) / largest - mean;
+    squares += centred * centred;
+  }
+  const double deviation = largest * std::sqrt(squares / double(width));
+  return {largest * mean, 1 / std::hypot(deviation, std::sqrt(epsilon))};
+}
 
 template <class T>
 Moments moments_of(const T* x, Index width, double epsilon) {
@@ -43,6 +95,7 @@ Moments moments_of(const T* x, Index width, double epsilon) {
     const double centred = double(x[i]) - mean;
     squares += centred * centred;
   }
+  if (squares > std::numeric_limits<double>::max()) return scaled_moments(x, width, epsilon);
   return {mean, 1 / std::sqrt(squares / double(width) + epsilon)};
 }
 
@@ -137,7 +190,7 @@ Var layer_norm(const Var& x, const Var& weight, const Var& bias, double epsilon,
   check_row_parameter("layer_norm", "bias", bias.value(), x.value());
   check_epsilon("layer_norm", epsilon);
   check_cpu("layer_norm", x.value());
-  Tensor y(x.shape(), x.dtype()), moments({rows.count, 2}, x.dtype());
+  Tensor y = empty_like(x.value()), moments({rows.count, 2}, x.dtype(), x.device());
   dispatch_floating(x.dtype(), "layer_norm", [&](auto zero) {
     layer_norm_kernel<decltype(zero)>(x.value(), weight.value(), bias.value(), rows, epsilon, y,
                                       moments);
@@ -165,12 +218,12 @@ Var layer_norm(const Var& x, const Var& weight, const Var& bias, double epsilon,
 
 namespace {
 
+// 1 / sqrt(mean(x^2) + epsilon)
 template <class T>
-double sum_of_squares(const T* x, Index width) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (Index i = 0; i < width; ++i) sum += double(x[i]) * double(x[i]);
-  return sum;
+double rms_rate(const T* x, Index width, double epsilon) {
+  const double squares = sum_of_squares(x, width);
+  if (!out_of_range(squares)) return 1 / std::sqrt(squares / double(width) + epsilon);
+  return 1 / std::hypot(scaled_length(x, width) / std::sqrt(double(width)), std::sqrt(epsilon));
 }
 
 // y = x rate weight
@@ -205,8 +258,7 @@ void rms_norm_kernel(const Tensor& x, const Tensor& weight, Rows rows, double ep
   const T *in = x.data<T>(), *scale = weight.data<T>();
   T *out = y.mutable_data<T>(), *kept = rates.mutable_data<T>();
   each_row(rows, [=](Index row, Index first) {
-    const double mean = sum_of_squares(in + first, rows.width) / double(rows.width);
-    kept[row] = T(1 / std::sqrt(mean + epsilon));
+    kept[row] = T(rms_rate(in + first, rows.width, epsilon));
     rms_norm_row(in + first, kept[row], scale, out + first, rows.width);
   });
 }
@@ -240,7 +292,7 @@ Var rms_norm(const Var& x, const Var& weight, double epsilon, CallSite site) {
   check_row_parameter("rms_norm", "weight", weight.value(), x.value());
   check_epsilon("rms_norm", epsilon);
   check_cpu("rms_norm", x.value());
-  Tensor y(x.shape(), x.dtype()), rates({rows.count}, x.dtype());
+  Tensor y = empty_like(x.value()), rates({rows.count}, x.dtype(), x.device());
   dispatch_floating(x.dtype(), "rms_norm", [&](auto zero) {
     rms_norm_kernel<decltype(zero)>(x.value(), weight.value(), rows, epsilon, y, rates);
   });
@@ -284,7 +336,9 @@ void unit_kernel(const Tensor& x, Rows rows, double floor, Tensor& y, Tensor& le
   const T* in = x.data<T>();
   T *out = y.mutable_data<T>(), *kept = lengths.mutable_data<T>();
   each_row(rows, [=](Index row, Index first) {
-    const double length = std::sqrt(sum_of_squares(in + first, rows.width));
+    const double squares = sum_of_squares(in + first, rows.width);
+    const double length =
+        out_of_range(squares) ? scaled_length(in + first, rows.width) : std::sqrt(squares);
     const bool floored = length < floor;  // false for NaN, which must show
     kept[row] = floored ? T(0) : T(length);
     unit_row(in + first, T(1 / (floored ? floor : length)), out + first, rows.width);
@@ -314,7 +368,7 @@ Var unit(const Var& x, double floor, CallSite site) {
         " is not allowed; more than 0, because a zero vector has no direction");
   check_cpu("unit", x.value());
   const Rows rows = rows_of("unit", x.value());
-  Tensor y(x.shape(), x.dtype()), lengths({rows.count}, x.dtype());
+  Tensor y = empty_like(x.value()), lengths({rows.count}, x.dtype(), x.device());
   dispatch_floating(x.dtype(), "unit", [&](auto zero) {
     unit_kernel<decltype(zero)>(x.value(), rows, floor, y, lengths);
   });

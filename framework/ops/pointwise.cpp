@@ -187,6 +187,9 @@ struct GeluTanh {
   template <class T>
   VLA_HOST_DEVICE static T slope(T x, T) {
     using std::tanh;
+    // From far out on the slope is 0 or 1 exactly; the squares of x would overflow to 0 * infinity.
+    constexpr T kFar = 100;
+    x = x < -kFar ? -kFar : x > kFar ? kFar : x;
     const T t = tanh(T(kScale) * (x + T(kCubic) * x * x * x));
     return T(0.5) * (1 + t) + T(0.5) * x * (1 - t * t) * T(kScale) * (1 + T(3 * kCubic) * x * x);
   }

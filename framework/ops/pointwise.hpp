@@ -1,4 +1,5 @@
-// Functions of one variable, element by element, on tensors of any shape.
+// Functions of one variable, element by element, on tensors of any shape. The result has the shape,
+// element type and device of x. x is float32 or float64; any other element type throws Error.
 #pragma once
 
 #include "framework/tape.hpp"

@@ -55,7 +55,7 @@ Tensor reduce(const Tensor& x, const std::vector<bool>& reduced) {
     }
     last = axis + 1;
     for (; axis >= 0; --axis) run.outer *= x.size(axis);
-    Tensor next(Shape(std::move(sizes)), x.dtype());
+    Tensor next(Shape(std::move(sizes)), x.dtype(), x.device());
     dispatch_floating(x.dtype(), Fold::name, [&](auto zero) {
       using T = decltype(zero);
       reduce_run<Fold>(result.data<T>(), run, next.mutable_data<T>());

@@ -56,7 +56,7 @@ Tensor permuted(const Tensor& x, const std::vector<int>& axes) {
     sizes.push_back(x.size(axis));
     strides.push_back(inner_elements(x.shape(), axis));
   }
-  Tensor result(Shape(sizes), x.dtype());
+  Tensor result(Shape(sizes), x.dtype(), x.device());
   if (x.elements() == 0) return result;
   if (sizes.empty()) return x.clone();
   const Index columns = sizes.back(), column_stride = strides.back();
@@ -107,7 +107,7 @@ std::vector<int> checked_permutation(const Shape& shape, const std::vector<int>&
 
 Tensor sliced(const Tensor& x, int axis, Index begin, Index end) {
   const Index outer = outer_elements(x.shape(), axis), inner = inner_elements(x.shape(), axis);
-  Tensor result(x.shape().with(axis, end - begin), x.dtype());
+  Tensor result(x.shape().with(axis, end - begin), x.dtype(), x.device());
   copy_blocks(x, begin * inner, result, 0, (end - begin) * inner, outer);
   return result;
 }
@@ -117,7 +117,7 @@ Tensor joined(const std::vector<Tensor>& parts, int axis) {
   const Shape& shape = parts[0].shape();
   Index size = 0;
   for (const Tensor& part : parts) size += part.size(axis);
-  Tensor result(shape.with(axis, size), parts[0].dtype());
+  Tensor result(shape.with(axis, size), parts[0].dtype(), parts[0].device());
   const Index outer = outer_elements(shape, axis), inner = inner_elements(shape, axis);
   Index place = 0;
   for (const Tensor& part : parts) {
@@ -193,7 +193,7 @@ Var slice(const Var& x, int axis, Index begin, Index end, CallSite site) {
       [place, begin, shape = x.shape()](const BackwardContext& at) -> std::vector<Tensor> {
         const Tensor& dy = at.gradient();
         const Index outer = outer_elements(shape, place), inner = inner_elements(shape, place);
-        Tensor dx = Tensor::zeros(shape, dy.dtype());
+        Tensor dx = Tensor::zeros(shape, dy.dtype(), dy.device());
         copy_blocks(dy, 0, dx, begin * inner, dy.size(place) * inner, outer);
         return {dx};
       },

@@ -111,7 +111,7 @@ Var along_rows(const char* op, const Var& x, Value value, Gradient gradient, Cal
   check_inputs(op, {&x.value()});
   check_cpu(op, x.value());
   const Rows rows = rows_of(op, x.value());
-  Tensor y = empty_like(x);
+  Tensor y = empty_like(x.value());
   dispatch_floating(x.dtype(), op, [&](auto zero) {
     using T = decltype(zero);
     const T* in = x.value().data<T>();
@@ -250,13 +250,13 @@ Var cross_entropy(const Var& logits, const Tensor& targets, CrossEntropyOptions 
                   CallSite site) {
   const Rows rows = cross_entropy_rows(logits.value(), targets, options);
   const Index count = counted_targets(targets, rows.width, options.ignore_index);
-  Tensor totals({rows.count, 2}, logits.dtype());
+  Tensor totals({rows.count, 2}, logits.dtype(), logits.device());
   const double loss = dispatch_floating(logits.dtype(), "cross_entropy", [&](auto zero) {
     return cross_entropy_kernel<decltype(zero)>(logits.value(), targets, rows, options, count,
                                                 totals);
   });
   return record(
-      "cross_entropy", Tensor::scalar(loss, logits.dtype()), {logits},
+      "cross_entropy", Tensor::scalar(loss, logits.dtype(), logits.device()), {logits},
       {logits.value(), targets, totals},
       [rows, options, count](const BackwardContext& at) -> std::vector<Tensor> {
         const Tensor& logits = at.saved(0);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <string_view>
 
 #include "framework/ops/inputs.hpp"
 #include "framework/parallel.hpp"
@@ -50,11 +52,10 @@ void check_share(const char* name, const char* what, double share) {
         " is not allowed; 0 or more and less than 1");
 }
 
-std::vector<Tensor> zeros_like(const std::vector<Parameter>& parameters) {
+std::vector<Tensor> zeros_for(const std::vector<Parameter>& parameters) {
   std::vector<Tensor> result;
   for (const Parameter& parameter : parameters)
-    result.push_back(Tensor::zeros(parameter.variable.shape(), parameter.variable.dtype(),
-                                   parameter.variable.device()));
+    result.push_back(zeros_like(parameter.variable.value()));
   return result;
 }
 
@@ -76,7 +77,18 @@ double global_norm(const std::vector<Parameter>& parameters, const Gradients& gr
 
 double clip_factor(double norm, double limit) { return std::min(1.0, limit / (norm + 1e-6)); }
 
+Optimizer::Optimizer(std::vector<Parameter> parameters) : parameters_(std::move(parameters)) {
+  std::map<const void*, std::string_view> names;
+  for (const auto& [name, variable] : parameters_) {
+    const auto [first, fresh] = names.try_emplace(variable.identity(), name);
+    check(fresh, "optimizer: '", first->second, "' and '", name,
+          "' are one variable, which would be stepped twice; name it once");
+  }
+}
+
 double Optimizer::step(const Gradients& gradients, StepOptions options) {
+  check(options.rate_share >= 0 && std::isfinite(options.rate_share), "optimizer: rate share ",
+        options.rate_share, " is not allowed; 0 or more");
   check(options.clip >= 0, "optimizer: clip ", options.clip, " is not allowed; 0 (off) or more");
   for (const auto& [name, variable] : parameters_)
     if (const Tensor* gradient = gradients.find(variable))
@@ -129,7 +141,7 @@ Sgd::Sgd(std::vector<Parameter> parameters, SgdOptions options)
     : Optimizer(std::move(parameters)), options_(options) {
   check_rates("sgd", options.rate, options.weight_decay);
   check_share("sgd", "momentum", options.momentum);
-  if (options.momentum > 0) velocity_ = zeros_like(this->parameters());
+  if (options.momentum > 0) velocity_ = zeros_for(this->parameters());
 }
 
 std::vector<std::pair<std::string, Tensor>> Sgd::state() const {
@@ -195,8 +207,8 @@ Adam::Adam(std::vector<Parameter> parameters, AdamOptions options)
   check_share("adam", "beta2", options.beta2);
   check(options.epsilon >= 0 && std::isfinite(options.epsilon), "adam: epsilon ", options.epsilon,
         " is not allowed; 0 or more");
-  first_moment_ = zeros_like(this->parameters());
-  second_moment_ = zeros_like(this->parameters());
+  first_moment_ = zeros_for(this->parameters());
+  second_moment_ = zeros_for(this->parameters());
 }
 
 std::vector<std::pair<std::string, Tensor>> Adam::state() const {

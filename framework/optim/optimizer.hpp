@@ -27,7 +27,8 @@ class Optimizer {
 
   virtual ~Optimizer() = default;
   /// Moves every parameter that has a gradient. Returns the global norm before clipping (0 when
-  /// clip is off). Throws Error, with nothing moved, if clipping is on and the norm is not finite.
+  /// clip is off). Throws Error, with nothing moved, if an option is out of range, or if clipping
+  /// is on and the norm is not finite.
   double step(const Gradients& gradients, StepOptions options);
   double step(const Gradients& gradients) { return step(gradients, StepOptions{}); }
 
@@ -39,7 +40,8 @@ class Optimizer {
   virtual std::vector<std::pair<std::string, Tensor>> state() const = 0;
 
  protected:
-  explicit Optimizer(std::vector<Parameter> parameters) : parameters_(std::move(parameters)) {}
+  /// Throws Error, naming both names, if a variable stands there twice: it would be stepped twice.
+  explicit Optimizer(std::vector<Parameter> parameters);
   /// Moves parameter `index` by `gradient` times `gradient_factor`; steps() counts this step.
   virtual void update(std::size_t index, const Tensor& gradient, double gradient_factor,
                       double rate_share) = 0;

@@ -10,6 +10,8 @@ namespace vla {
 
 double Schedule::operator()(std::int64_t step) const {
   check(step >= 0, "schedule: step ", step, " is not allowed; 0 or more");
+  check(kind == Kind::constant || warm_up < total, "schedule: a warm-up of ", warm_up,
+        " steps is not shorter than the ", total, " in total");
   if (step < warm_up) return static_cast<double>(step + 1) / static_cast<double>(warm_up);
   if (kind == Kind::constant) return 1;
   if (step >= total) return final_share;

@@ -15,7 +15,8 @@ struct Schedule {
   double final_share = 0;
 
   /// The share of the base rate at `step`, counted from 0. With warm-up the first step has
-  /// 1 / warm_up, not 0. Past `total` it stays at `final_share`.
+  /// 1 / warm_up, not 0. Past `total` it stays at `final_share`. Throws Error for a negative step,
+  /// and for cosine and linear unless warm_up < total.
   double operator()(std::int64_t step) const;
 };
 

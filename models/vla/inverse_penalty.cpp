@@ -29,10 +29,6 @@ PenaltySizes checked_sizes(const Var& x, const Penalty& penalty) {
   return n;
 }
 
-Tensor zeros_like(const Tensor& x) {
-  return x.defined() ? Tensor::zeros(x.shape(), x.dtype(), x.device()) : Tensor();
-}
-
 std::vector<Tensor> gradients(const PenaltySizes& n, InversePenaltyOptions options,
                               const BackwardContext& at) {
   const Tensor &x = at.saved(0), &u = at.saved(1), &weights = at.saved(2);
@@ -65,7 +61,7 @@ InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,
         " is negative");
   const auto value = [](const Var& part) { return part.defined() ? part.value() : Tensor(); };
   const Tensor weights = value(penalty.weights), forget = value(penalty.forget);
-  Tensor y(x.shape(), x.dtype(), x.device());
+  Tensor y = empty_like(x.value());
   Tensor last({n.batch, n.heads, n.width, n.width}, x.dtype(), x.device());
   dispatch_floating(x.dtype(), "inverse_penalty", [&](auto zero) {
     using T = decltype(zero);

@@ -170,11 +170,8 @@ std::vector<Tensor> gradients(const Sizes& n, const StabilizedOptions& options,
                               const BackwardContext& at) {
   const Tensor &q = at.saved(0), &k = at.saved(1), &v = at.saved(2), &u = at.saved(3);
   const Tensor &symbolic = at.saved(4), &active = at.saved(5);
-  const auto zeros_like = [](const Tensor& x) {
-    return x.defined() ? Tensor::zeros(x.shape(), x.dtype(), x.device()) : Tensor();
-  };
   Tensor dq = zeros_like(q), dk = zeros_like(k), dv = zeros_like(v), du = zeros_like(u);
-  Tensor dsymbolic = zeros_like(symbolic), scratch(v.shape(), v.dtype(), v.device());
+  Tensor dsymbolic = zeros_like(symbolic), scratch = empty_like(v);
   dispatch_floating(q.dtype(), "stabilized_recurrence", [&](auto zero) {
     using T = decltype(zero);
     Arrays<T> arrays = input_arrays<T>(q, k, v, u, symbolic, active);
@@ -196,13 +193,14 @@ StabilizedResult stabilized_recurrence(const StabilizedInputs& in, const Stabili
                                        CallSite site) {
   const Sizes n = checked_sizes(in);
   const DType dtype = in.query.dtype();
-  Tensor output(in.value.shape(), dtype);
+  const Device device = in.query.device();
+  Tensor output = empty_like(in.value.value());
   StabilizedResult result{{},
-                          Tensor({n.batch, n.heads, n.key, n.key}, dtype),
-                          Tensor({n.batch, n.heads, n.value, n.key}, dtype)};
-  Checkpoints saved{Tensor({n.batch, n.heads, segments(n), n.key, n.key}, dtype),
-                    Tensor({n.batch, n.heads, segments(n), n.value, n.key}, dtype),
-                    Tensor({n.batch, n.heads, segments(n)}, DType::int64)};
+                          Tensor({n.batch, n.heads, n.key, n.key}, dtype, device),
+                          Tensor({n.batch, n.heads, n.value, n.key}, dtype, device)};
+  Checkpoints saved{Tensor({n.batch, n.heads, segments(n), n.key, n.key}, dtype, device),
+                    Tensor({n.batch, n.heads, segments(n), n.value, n.key}, dtype, device),
+                    Tensor({n.batch, n.heads, segments(n)}, DType::int64, device)};
   const Tensor symbolic = in.symbolic.defined() ? in.symbolic.value() : Tensor();
   dispatch_floating(dtype, "stabilized_recurrence", [&](auto zero) {
     using T = decltype(zero);

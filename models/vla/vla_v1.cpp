@@ -36,8 +36,8 @@ struct Relations {
 Relations normalized(const Tensor& relations, Index batch, Index time) {
   check(relations.shape() == Shape({batch, time, time}), "VLA v1: relations ", relations.shape(),
         " are not (", batch, ", ", time, ", ", time, ")");
-  Relations result{Tensor::zeros(relations.shape(), relations.dtype()),
-                   Tensor::zeros({batch, time}, DType::uint8)};
+  Relations result{zeros_like(relations),
+                   Tensor::zeros({batch, time}, DType::uint8, relations.device())};
   dispatch_floating(relations.dtype(), "VLA v1", [&](auto zero) {
     using T = decltype(zero);
     auto* active = result.active.mutable_data<std::uint8_t>();
@@ -98,7 +98,7 @@ Tensor equal_tokens(const Tensor& tokens, DType dtype) {
   check(tokens.rank() == 2, "equal_tokens: tokens have shape ", tokens.shape(),
         "; (B, T) is needed");
   const Index batch = tokens.size(0), time = tokens.size(1);
-  Tensor result = Tensor::zeros({batch, time, time}, dtype);
+  Tensor result = Tensor::zeros({batch, time, time}, dtype, tokens.device());
   dispatch_floating(dtype, "equal_tokens", [&](auto zero) {
     auto* relation = result.mutable_data<decltype(zero)>();
     const Index* token = tokens.data<Index>();
