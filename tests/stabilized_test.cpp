@@ -186,6 +186,7 @@ BOOST_AUTO_TEST_CASE(delta_clamp_and_fallback) {
   StabilizedOptions lower = o;
   lower.delta_floor = 1e-4;
   differ(s, o, lower);  // some delta was below 0.5
+  compare(s, lower);    // the constant of version 3: A' is then some -1e4 z z^T
 
   StabilizedOptions falls = o;
   falls.fallback_below = 0.3;

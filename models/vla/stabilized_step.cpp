@@ -97,7 +97,10 @@ void StabilizedState<T>::update(const T* u, T* du, std::vector<InverseStep<T>>& 
     step.amount = T(options_.fallback_below);
     add_to_diagonal(inverse, step.amount, n_.key);
   } else {
-    if (delta < T(options_.delta_floor)) step.kind = Kind::clamped;
+    if (delta < T(options_.delta_floor)) {
+      step.kind = Kind::clamped;
+      step.inverse_before = inverse;
+    }
     step.amount = std::max(delta, T(options_.delta_floor));
     add_outer(inverse, -1 / step.amount, step.z.data(), n_.key, step.z.data(), n_.key);
   }
@@ -175,8 +178,12 @@ void StabilizedState<T>::backward_step(const InverseStep<T>& step) {
   const T along = dot(step.z.data(), g.data(), d) / step.amount;
 
   std::vector<T> du = product(inverse, g.data(), d, d);  // with A'
-  add_outer(inverse, 1 / step.amount, step.z.data(), d, step.z.data(), d);
-  if (step.kind == Kind::clamped) du = product(inverse, g.data(), d, d);  // with A
+  if (step.kind == Kind::clamped) {
+    inverse = step.inverse_before;
+    du = product(inverse, g.data(), d, d);  // with A
+  } else {
+    add_outer(inverse, 1 / step.amount, step.z.data(), d, step.z.data(), d);
+  }
   for (Index i = 0; i < d; ++i) step.du[i] -= 2 * du[static_cast<std::size_t>(i)];
 
   add_outer(inverse_gradient, T(-1), step.u, d, g.data(), d);

@@ -28,7 +28,8 @@ struct InverseStep {
   T amount = 0;  // update, clamped: the divisor delta; otherwise what was added to the diagonal
   const T* u = nullptr;
   T* du = nullptr;
-  std::vector<T> z = {};  // A u before the step
+  std::vector<T> z = {};               // A u before the step
+  std::vector<T> inverse_before = {};  // clamped: A, which A' + z z^T / delta would not give back
 };
 
 /// A and S of one sequence and head, moved forward token by token; and their gradients, moved back.
