@@ -110,15 +110,17 @@ std::vector<Tensor> inverse_penalty_inputs(const Sizes& n, const Form& form) {
   return inputs;
 }
 
-using PenaltyOperator = InversePenaltyResult (*)(const Var&, const Penalty&, InversePenaltyOptions);
-InversePenaltyResult by_step(const Var& x, const Penalty& p, InversePenaltyOptions o) {
-  o.form = OperatorForm::step;
-  return inverse_penalty(x, p, o);
+using PenaltyOperator = InversePenaltyResult (*)(const Var&, const Penalty&,
+                                                 const InversePenaltyOptions&);
+template <OperatorForm form>
+InversePenaltyResult in_form(const Var& x, const Penalty& penalty,
+                             const InversePenaltyOptions& given) {
+  InversePenaltyOptions options = given;
+  options.form = form;
+  return inverse_penalty(x, penalty, options);
 }
-InversePenaltyResult by_chunk(const Var& x, const Penalty& p, InversePenaltyOptions o) {
-  o.form = OperatorForm::chunk;
-  return inverse_penalty(x, p, o);
-}
+constexpr PenaltyOperator by_step = in_form<OperatorForm::step>;
+constexpr PenaltyOperator by_chunk = in_form<OperatorForm::chunk>;
 
 void compare_inverse_penalty(const Sizes& n, const Form& form, double tolerance,
                              PenaltyOperator actual = by_step,
@@ -132,7 +134,7 @@ void compare_inverse_penalty(const Sizes& n, const Form& form, double tolerance,
       if (form.forget) penalty.forget = v[next++];
       const InversePenaltyResult result =
           op(v[0], penalty, InversePenaltyOptions{.restore_period = form.restore_period});
-      return std::vector<Var>{result.output, Var(result.penalty)};
+      return std::vector<Var>{result.output, Var(result.state.penalty)};
     });
   };
   compare(run(actual), run(reference), tolerance);

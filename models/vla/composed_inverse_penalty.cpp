@@ -50,7 +50,7 @@ Var with_vector_axis(const Var& x) {
 }  // namespace
 
 InversePenaltyResult composed_inverse_penalty(const Var& x, const Penalty& penalty,
-                                              InversePenaltyOptions options) {
+                                              const InversePenaltyOptions& options) {
   const Index batch = x.size(0), time = x.size(1), heads = x.size(2), width = x.size(-1);
   const Var vectors = with_vector_axis(x), directions = with_vector_axis(penalty.directions);
   Tensor identity = Tensor::zeros({width, width}, x.dtype());
@@ -90,7 +90,8 @@ InversePenaltyResult composed_inverse_penalty(const Var& x, const Penalty& penal
     }
   }
   Var output = outputs.empty() ? vectors : concat(outputs, 1);
-  return {reshape(output, x.shape().sizes()), m.value()};
+  return {reshape(output, x.shape().sizes()),
+          {.penalty = m.value().to(DType::float64), .tokens = time}};
 }
 
 }  // namespace vla

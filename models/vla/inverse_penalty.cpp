@@ -5,7 +5,8 @@
 namespace vla {
 namespace {
 
-PenaltySizes checked_sizes(const Var& x, const Penalty& penalty) {
+PenaltySizes checked_sizes(const Var& x, const Penalty& penalty,
+                           const InversePenaltyOptions& options) {
   const Shape& s = x.shape();
   check(s.rank() == 4 || s.rank() == 5, "inverse_penalty: x has shape ", s,
         "; (B, T, H, d) or (B, T, H, n, d) is needed");
@@ -25,11 +26,25 @@ PenaltySizes checked_sizes(const Var& x, const Penalty& penalty) {
   for (const Var* part : {&penalty.directions, &penalty.weights, &penalty.forget, &penalty.lambda0})
     check(!part->defined() || (part->dtype() == x.dtype() && part->device() == x.device()),
           "inverse_penalty: inputs differ in element type or device");
+  const PenaltyState& state = options.initial;
+  if (state.penalty.defined()) {
+    const Shape matrices{n.batch, n.heads, n.width, n.width};
+    check(state.penalty.shape() == matrices, "inverse_penalty: the initial M ",
+          state.penalty.shape(), " is not ", matrices);
+    check(!state.inverse.defined() || state.inverse.shape() == matrices,
+          "inverse_penalty: the initial A ", state.inverse.shape(), " is not ", matrices);
+    check(state.kept.defined() && state.kept.shape() == Shape({n.batch, n.heads}),
+          "inverse_penalty: an initial M needs `kept` of shape (", n.batch, ", ", n.heads, ")");
+  }
+  check(state.tokens >= 0 && (state.penalty.defined() || state.tokens == 0),
+        "inverse_penalty: ", state.tokens, " tokens before, but no initial M");
   check(x.device().is_cpu(), "inverse_penalty: no kernel for device ", x.device());
+  check(options.restore_period >= 0, "inverse_penalty: restore period ", options.restore_period,
+        " is negative");
   return n;
 }
 
-std::vector<Tensor> gradients(const PenaltySizes& n, InversePenaltyOptions options,
+std::vector<Tensor> gradients(const PenaltySizes& n, const InversePenaltyOptions& options,
                               const BackwardContext& at) {
   const Tensor &x = at.saved(0), &u = at.saved(1), &weights = at.saved(2);
   const Tensor &forget = at.saved(3), &lambda0 = at.saved(4);
@@ -37,14 +52,14 @@ std::vector<Tensor> gradients(const PenaltySizes& n, InversePenaltyOptions optio
   Tensor dforget = zeros_like(forget), dlambda0 = zeros_like(lambda0);
   dispatch_floating(x.dtype(), "inverse_penalty", [&](auto zero) {
     using T = decltype(zero);
-    const PenaltyArrays<T> in(n, options.restore_period, u, weights, forget, lambda0);
+    const PenaltyArrays<T> in(n, options, u, weights, forget, lambda0);
     Tensor dlambda0_parts = Tensor::zeros({n.batch, n.heads}, x.dtype(), x.device());
     const PenaltyGradients<T> out{dx.mutable_data<T>(), du.mutable_data<T>(),
                                   weights.defined() ? dweights.mutable_data<T>() : nullptr,
                                   forget.defined() ? dforget.mutable_data<T>() : nullptr,
                                   dlambda0_parts.mutable_data<T>()};
     const auto adjoint =
-        options.form == OperatorForm::step ? adjoint_by_step<T> : adjoint_by_chunk<T>;
+        options.form != OperatorForm::chunk ? adjoint_by_step<T> : adjoint_by_chunk<T>;
     adjoint(in, x.data<T>(), at.gradient().data<T>(), out);
     T* sums = dlambda0.mutable_data<T>();
     for (Index i = 0; i < n.batch * n.heads; ++i) sums[i % n.heads] += out.lambda0[i];
@@ -55,27 +70,31 @@ std::vector<Tensor> gradients(const PenaltySizes& n, InversePenaltyOptions optio
 }  // namespace
 
 InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,
-                                     InversePenaltyOptions options, CallSite site) {
-  const PenaltySizes n = checked_sizes(x, penalty);
-  check(options.restore_period >= 0, "inverse_penalty: restore period ", options.restore_period,
-        " is negative");
+                                     const InversePenaltyOptions& options, CallSite site) {
+  const PenaltySizes n = checked_sizes(x, penalty, options);
   const auto value = [](const Var& part) { return part.defined() ? part.value() : Tensor(); };
   const Tensor weights = value(penalty.weights), forget = value(penalty.forget);
   Tensor y = empty_like(x.value());
-  Tensor last({n.batch, n.heads, n.width, n.width}, x.dtype(), x.device());
+  const Shape matrices{n.batch, n.heads, n.width, n.width};
+  PenaltyState state{Tensor(matrices, DType::float64), Tensor(matrices, DType::float64),
+                     Tensor({n.batch, n.heads}, DType::float64), options.initial.tokens + n.time};
+  if (options.form == OperatorForm::chunk) state.inverse = {};
   dispatch_floating(x.dtype(), "inverse_penalty", [&](auto zero) {
     using T = decltype(zero);
-    const PenaltyArrays<T> in(n, options.restore_period, penalty.directions.value(), weights,
-                              forget, penalty.lambda0.value());
-    const auto apply = options.form == OperatorForm::step ? apply_by_step<T> : apply_by_chunk<T>;
-    apply(in, x.value().data<T>(), y.mutable_data<T>(), last.mutable_data<T>());
+    const PenaltyArrays<T> in(n, options, penalty.directions.value(), weights, forget,
+                              penalty.lambda0.value());
+    const auto apply = options.form != OperatorForm::chunk ? apply_by_step<T> : apply_by_chunk<T>;
+    apply(in, x.value().data<T>(), y.mutable_data<T>(),
+          {state.penalty.mutable_data<double>(),
+           state.inverse.defined() ? state.inverse.mutable_data<double>() : nullptr,
+           state.kept.mutable_data<double>()});
   });
   Var output = record(
       "inverse_penalty", y,
       {x, penalty.directions, penalty.weights, penalty.forget, penalty.lambda0},
       {x.value(), penalty.directions.value(), weights, forget, penalty.lambda0.value()},
       [n, options](const BackwardContext& at) { return gradients(n, options, at); }, site);
-  return {output, last};
+  return {output, state};
 }
 
 }  // namespace vla

@@ -16,17 +16,28 @@ struct Penalty {
   Var lambda0 = {};  // (H), > 0
 };
 
+/// Where a sequence stands: what its continuation needs to know of its past. Always float64,
+/// because A amplifies rounding of M by its condition number; no gradient flows through it.
+struct PenaltyState {
+  Tensor penalty = {};  // M (B, H, d, d); undefined: a sequence begins, M = lambda0 I
+  Tensor inverse = {};  // A (B, H, d, d), so that a single token needs no factorisation; undefined:
+                        // formed from M
+  Tensor kept = {};     // b (B, H): the product of gamma since the last restoration
+  Index tokens = 0;     // so far
+};
+
 struct InversePenaltyOptions {
-  /// Every so many tokens, after the read-out, M <- M + (1 - b) lambda0 I, b the product of gamma
-  /// since the last time; 0: never. Without it forgetting lets M shrink towards 0 in directions
-  /// that see no input.
+  /// Every so many tokens of the whole sequence, after the read-out, M <- M + (1 - b) lambda0 I, b
+  /// the product of gamma since the last time; 0: never. Without it forgetting lets M shrink
+  /// towards 0 in directions that see no input.
   Index restore_period = 0;
-  OperatorForm form = OperatorForm::step;
+  OperatorForm form = OperatorForm::automatic;
+  PenaltyState initial = {};
 };
 
 struct InversePenaltyResult {
-  Var output;      // y, of the shape of x
-  Tensor penalty;  // M after the last token (B, H, d, d); no gradient flows through it
+  Var output;  // y, of the shape of x
+  PenaltyState state;
 };
 
 /// Applies A_t to the vectors of each token: x (B, T, H, d), or (B, T, H, n, d) for n of them. One
@@ -34,11 +45,12 @@ struct InversePenaltyResult {
 /// saved. Throws Error for shapes that do not fit, lambda0 <= 0, gamma outside (0, 1], or a penalty
 /// that is not positive definite.
 InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,
-                                     InversePenaltyOptions options = {},
+                                     const InversePenaltyOptions& options = {},
                                      CallSite site = CallSite::here());
 
 /// The same composed of primitive ops, A by Sherman-Morrison steps on the tape: the specification.
+/// From the start of a sequence only.
 InversePenaltyResult composed_inverse_penalty(const Var& x, const Penalty& penalty,
-                                              InversePenaltyOptions options = {});
+                                              const InversePenaltyOptions& options = {});
 
 }  // namespace vla

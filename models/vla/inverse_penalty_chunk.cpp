@@ -141,7 +141,8 @@ void scatter_vectors(const PenaltyArrays<T>& in, Index b, Index h, const Chunk& 
 // M where every segment begins, after the decay of its first token (segments, d, d), and at the end
 // of the sequence; in float64, since A amplifies its error.
 template <class T>
-std::vector<double> segment_penalties(const PenaltyArrays<T>& in, const Plan& plan, T* last) {
+std::vector<double> segment_penalties(const PenaltyArrays<T>& in, const Plan& plan,
+                                      const PenaltyStateArrays* last) {
   const Index d = in.n.width, heads = in.n.heads;
   const auto area = static_cast<std::size_t>(d * d);
   std::vector<double> starts(plan.segments.size() * area);
@@ -176,7 +177,10 @@ std::vector<double> segment_penalties(const PenaltyArrays<T>& in, const Plan& pl
           kept = 1;
         }
       }
-      if (last) std::ranges::copy(m, last + i * d * d);
+      if (last) {
+        std::ranges::copy(m, last->penalty + i * d * d);
+        last->kept[i] = kept;
+      }
     }
   });
   return starts;
@@ -361,9 +365,10 @@ void direction_gradients(const PenaltyArrays<T>& in, const Segment& at, const Ch
 }  // namespace
 
 template <class T>
-void apply_by_chunk(const PenaltyArrays<T>& in, const T* x, T* y, T* penalty) {
+void apply_by_chunk(const PenaltyArrays<T>& in, const T* x, T* y, PenaltyStateArrays last) {
+  check(!in.initial_penalty, "inverse penalty: the chunk form starts at the start of a sequence");
   const Plan plan = make_plan(in);
-  const std::vector<double> starts = segment_penalties(in, plan, penalty);
+  const std::vector<double> starts = segment_penalties(in, plan, &last);
   for_each_chunk(in, plan, starts,
                  [&](const Segment& at, Index, const Chunk& chunk, const Gathered<T>&,
                      const ChunkInverse<T>& inverse) {
@@ -433,8 +438,8 @@ void adjoint_by_chunk(const PenaltyArrays<T>& in, const T* x, const T* upstream,
   });
 }
 
-template void apply_by_chunk(const PenaltyArrays<float>&, const float*, float*, float*);
-template void apply_by_chunk(const PenaltyArrays<double>&, const double*, double*, double*);
+template void apply_by_chunk(const PenaltyArrays<float>&, const float*, float*, PenaltyStateArrays);
+template void apply_by_chunk(const PenaltyArrays<double>&, const double*, double*, PenaltyStateArrays);
 template void adjoint_by_chunk(const PenaltyArrays<float>&, const float*, const float*,
                                const PenaltyGradients<float>&);
 template void adjoint_by_chunk(const PenaltyArrays<double>&, const double*, const double*,

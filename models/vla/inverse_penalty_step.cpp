@@ -9,12 +9,21 @@
 namespace vla {
 namespace {
 
+template <class T>
+PenaltyTracker tracker_at_start(const PenaltyArrays<T>& in, Index b, Index h) {
+  const Index d = in.n.width, head = b * in.n.heads + h;
+  if (!in.initial_penalty) return PenaltyTracker(d, in.lambda0[h]);
+  return PenaltyTracker(d, in.lambda0[h], in.initial_penalty + head * d * d,
+                        in.initial_inverse ? in.initial_inverse + head * d * d : nullptr,
+                        in.initial_kept[head], in.tokens_before);
+}
+
 // Takes a tracker over the tokens of one sequence and head, and calls read(t, tracker) at each,
 // where A_t is to be applied.
 template <class T, class Read>
 PenaltyTracker track(const PenaltyArrays<T>& in, Index b, Index h, Read read) {
   const PenaltySizes& n = in.n;
-  PenaltyTracker tracker(n.width, in.lambda0[h]);
+  PenaltyTracker tracker = tracker_at_start(in, b, h);
   std::vector<double> u(static_cast<std::size_t>(n.width));
   for (Index t = 0; t < n.time; ++t) {
     const Index place = in.place(b, t, h);
@@ -102,13 +111,13 @@ void adjoint(const PenaltyArrays<T>& in, Index b, Index h, const T* x, const T* 
 }  // namespace
 
 template <class T>
-void apply_by_step(const PenaltyArrays<T>& in, const T* x, T* y, T* penalty) {
+void apply_by_step(const PenaltyArrays<T>& in, const T* x, T* y, PenaltyStateArrays last) {
   const PenaltySizes& n = in.n;
   parallel_for(n.batch * n.heads, 1, [&](Index begin, Index end) {
     std::vector<double> vector(static_cast<std::size_t>(n.width)), result(vector.size());
     for (Index i = begin; i < end; ++i) {
       const Index b = i / n.heads, h = i % n.heads;
-      const PenaltyTracker last = track(in, b, h, [&](Index t, const PenaltyTracker& tracker) {
+      const PenaltyTracker end = track(in, b, h, [&](Index t, const PenaltyTracker& tracker) {
         for (Index v = 0; v < n.vectors; ++v) {
           const Index at = (in.place(b, t, h) * n.vectors + v) * n.width;
           std::copy_n(x + at, n.width, vector.data());
@@ -116,7 +125,9 @@ void apply_by_step(const PenaltyArrays<T>& in, const T* x, T* y, T* penalty) {
           std::ranges::copy(result, y + at);
         }
       });
-      std::ranges::copy(last.penalty(), penalty + i * n.width * n.width);
+      std::ranges::copy(end.penalty(), last.penalty + i * n.width * n.width);
+      if (last.inverse) std::ranges::copy(end.inverse(), last.inverse + i * n.width * n.width);
+      last.kept[i] = end.kept();
     }
   });
 }
@@ -130,8 +141,9 @@ void adjoint_by_step(const PenaltyArrays<T>& in, const T* x, const T* upstream,
   });
 }
 
-template void apply_by_step(const PenaltyArrays<float>&, const float*, float*, float*);
-template void apply_by_step(const PenaltyArrays<double>&, const double*, double*, double*);
+template void apply_by_step(const PenaltyArrays<float>&, const float*, float*, PenaltyStateArrays);
+template void apply_by_step(const PenaltyArrays<double>&, const double*, double*,
+                            PenaltyStateArrays);
 template void adjoint_by_step(const PenaltyArrays<float>&, const float*, const float*,
                               const PenaltyGradients<float>&);
 template void adjoint_by_step(const PenaltyArrays<double>&, const double*, const double*,

@@ -1,6 +1,8 @@
 // The inverse penalty on plain arrays: what its step and its chunk form share.
 #pragma once
 
+#include <algorithm>
+
 #include "models/vla/inverse_penalty.hpp"
 
 namespace vla {
@@ -18,15 +20,23 @@ struct PenaltyArrays {
   PenaltySizes n;
   Index restore_period;
   const T *directions, *weights, *forget, *lambda0;
+  // The state at the start; null at the beginning of a sequence, where M is lambda0 I.
+  const double *initial_penalty, *initial_inverse, *initial_kept;
+  Index tokens_before;
 
-  PenaltyArrays(const PenaltySizes& sizes, Index restore_period, const Tensor& directions,
-                const Tensor& weights, const Tensor& forget, const Tensor& lambda0)
+  PenaltyArrays(const PenaltySizes& sizes, const InversePenaltyOptions& options,
+                const Tensor& directions, const Tensor& weights, const Tensor& forget,
+                const Tensor& lambda0)
       : n(sizes),
-        restore_period(restore_period),
+        restore_period(options.restore_period),
         directions(directions.data<T>()),
-        weights(weights.defined() ? weights.data<T>() : nullptr),
-        forget(forget.defined() ? forget.data<T>() : nullptr),
-        lambda0(lambda0.data<T>()) {}
+        weights(data_or_null<T>(weights)),
+        forget(data_or_null<T>(forget)),
+        lambda0(lambda0.data<T>()),
+        initial_penalty(data_or_null<double>(options.initial.penalty)),
+        initial_inverse(data_or_null<double>(options.initial.inverse)),
+        initial_kept(data_or_null<double>(options.initial.kept)),
+        tokens_before(options.initial.tokens) {}
 
   Index place(Index b, Index t, Index h) const { return (b * n.time + t) * n.heads + h; }
   const T* direction(Index place, Index m) const {
@@ -36,6 +46,21 @@ struct PenaltyArrays {
     return weights ? weights[place * n.directions + m] : T(1);
   }
   T gamma(Index place) const { return forget ? forget[place] : T(1); }
+  /// Whether the regulariser is restored after token t.
+  bool restores_after(Index t) const {
+    return restore_period > 0 && (tokens_before + t + 1) % restore_period == 0;
+  }
+
+ private:
+  template <class Element>
+  static const Element* data_or_null(const Tensor& tensor) {
+    return tensor.defined() ? tensor.data<Element>() : nullptr;
+  }
+};
+
+/// Where the state after the last token is written; `inverse` may be null.
+struct PenaltyStateArrays {
+  double *penalty, *inverse, *kept;
 };
 
 /// Where gradients are written; null where the penalty has no such part.
@@ -56,7 +81,7 @@ class ScalarScan {
   // output_part is the sum of h_t . y_t over right-hand sides, value_part that of h_t . x_t,
   // direction_part the sum of weight u . r over directions.
   void token(Index t, double output_part, double value_part, double direction_part) {
-    if (in_.restore_period > 0 && (t + 1) % in_.restore_period == 0) restore(t);
+    if (in_.restores_after(t)) restore(t);
     const Index place = in_.place(b_, t, h_);
     const double gamma = in_.gamma(place);
     const double m = c_ - value_part;
@@ -64,14 +89,19 @@ class ScalarScan {
     if (forget_gradient_) forget_gradient_[place] += static_cast<T>(c_ / gamma);
     tau_ = gamma * (tau_ - output_part);
   }
-  double lambda0_gradient() const { return lambda0_gradient_ + tau_; }
+  double lambda0_gradient() const {
+    return lambda0_gradient_ + (in_.initial_penalty ? 0 : tau_);  // a given M is a constant
+  }
 
  private:
   void restore(Index t) {
     const double lambda0 = in_.lambda0[h_];
-    double kept = 1;
-    for (Index s = t + 1 - in_.restore_period; s <= t; ++s) kept *= in_.gamma(in_.place(b_, s, h_));
-    for (Index s = t + 1 - in_.restore_period; s <= t && forget_gradient_; ++s) {
+    // The window may have begun before the first token.
+    const Index first = std::max<Index>(0, t + 1 - in_.restore_period);
+    const bool carried = in_.initial_kept && t + 1 < in_.restore_period;
+    double kept = carried ? in_.initial_kept[b_ * in_.n.heads + h_] : 1;
+    for (Index s = first; s <= t; ++s) kept *= in_.gamma(in_.place(b_, s, h_));
+    for (Index s = first; s <= t && forget_gradient_; ++s) {
       const Index place = in_.place(b_, s, h_);
       forget_gradient_[place] -= static_cast<T>(lambda0 * tau_ * kept / in_.gamma(place));
     }
@@ -85,12 +115,12 @@ class ScalarScan {
   double c_ = 0, tau_ = 0, lambda0_gradient_ = 0;
 };
 
-/// y_t = A_t x_t for the vectors of all tokens, x and y (B, T, H, n, d), and the last M (B, H, d,
-/// d): token by token from the definition, or chunk by chunk in matrix products.
+/// y_t = A_t x_t for the vectors of all tokens, x and y (B, T, H, n, d), and the state after the
+/// last: token by token from the definition, or chunk by chunk in matrix products.
 template <class T>
-void apply_by_step(const PenaltyArrays<T>& in, const T* x, T* y, T* penalty);
+void apply_by_step(const PenaltyArrays<T>& in, const T* x, T* y, PenaltyStateArrays last);
 template <class T>
-void apply_by_chunk(const PenaltyArrays<T>& in, const T* x, T* y, T* penalty);
+void apply_by_chunk(const PenaltyArrays<T>& in, const T* x, T* y, PenaltyStateArrays last);
 
 /// All gradients from x and the upstream gradient of y. out.forget and out.lambda0 start at 0.
 template <class T>

@@ -1,10 +1,12 @@
 #include "models/vla/penalty_tracker.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "models/vla/dense.hpp"
 
 namespace vla {
+
 PenaltyTracker::PenaltyTracker(Index width, double lambda0)
     : width_(width),
       lambda0_(lambda0),
@@ -17,6 +19,18 @@ PenaltyTracker::PenaltyTracker(Index width, double lambda0)
     penalty_[static_cast<std::size_t>(i * (width + 1))] = lambda0;
     inverse_[static_cast<std::size_t>(i * (width + 1))] = 1 / lambda0;
   }
+}
+
+PenaltyTracker::PenaltyTracker(Index width, double lambda0, const double* penalty,
+                               const double* inverse, double kept, Index tokens)
+    : PenaltyTracker(width, lambda0) {
+  std::copy_n(penalty, penalty_.size(), penalty_.data());
+  kept_ = kept;
+  tokens_ = tokens;
+  if (inverse)
+    std::copy_n(inverse, inverse_.size(), inverse_.data());
+  else
+    refresh();
 }
 
 void PenaltyTracker::forget(double gamma) {

@@ -21,6 +21,10 @@ class PenaltyTracker {
   static constexpr Index kRefreshPeriod = 64;
 
   PenaltyTracker(Index width, double lambda0);
+  /// Goes on where another tracker was left: M and A (d, d), b, and its count of tokens. A null A
+  /// is formed from M.
+  PenaltyTracker(Index width, double lambda0, const double* penalty, const double* inverse,
+                 double kept, Index tokens);
 
   /// Opens a token: the whole past is multiplied by gamma, 0 < gamma <= 1.
   void forget(double gamma);
@@ -36,13 +40,14 @@ class PenaltyTracker {
 
   const std::vector<double>& penalty() const { return penalty_; }  // M (d, d)
   const std::vector<double>& inverse() const { return inverse_; }  // A (d, d)
+  double kept() const { return kept_; }  // b, the product of gamma since the last restoration
 
  private:
   void refresh();
 
   Index width_;
   double lambda0_;
-  double kept_ = 1;  // b: product of gamma since the last restoration
+  double kept_ = 1;
   Index tokens_ = 0;
   std::vector<double> penalty_, inverse_, scratch_;
 };

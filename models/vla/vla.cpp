@@ -51,7 +51,7 @@ Vla::Result Vla::run(const Var& x) {
   const DeltaRuleResult memory =
       delta_rule({.query = q, .key = k, .coefficient = alpha, .value = v});
 
-  return {projections_.output(norm_(merge_heads(memory.output))), solved.penalty,
+  return {projections_.output(norm_(merge_heads(memory.output))), solved.state.penalty,
           memory.final_state.value()};
 }
 
