@@ -3,6 +3,7 @@
 #pragma once
 
 #include "framework/tape.hpp"
+#include "models/operator_form.hpp"
 
 namespace vla {
 
@@ -14,6 +15,11 @@ struct DeltaRuleInputs {
   Var value = {};          // v (B, T, H, d_v)
   Var gate = {};           // g (B, T, H, d_v), multiplies the rows of S; undefined: 1
   Var initial_state = {};  // S_0 (B, H, d_v, d); undefined: 0
+};
+
+struct DeltaRuleOptions {
+  OperatorForm form = OperatorForm::automatic;  ///< chunk, but with a gate
+  Index chunk = 0;                              ///< tokens in a chunk; 0: the usual
 };
 
 struct DeltaRuleResult {
@@ -28,9 +34,11 @@ struct DeltaRuleResult {
 ///   o_t = S_t q_t
 ///
 /// VLA has alpha = beta A k, DeltaNet alpha = beta k, linear attention no key (e = v) and alpha =
-/// k. One node on the tape; saves its inputs, e, and S at every kDeltaRuleSegment tokens. Throws
-/// Error for shapes that do not fit.
-DeltaRuleResult delta_rule(const DeltaRuleInputs& inputs, CallSite site = CallSite::here());
+/// k. One node on the tape; saves its inputs, e (which is v without a key), and S at every chunk,
+/// or every kDeltaRuleSegment tokens in step form. Throws Error for shapes that do not fit, and
+/// where a gate is to go by chunks.
+DeltaRuleResult delta_rule(const DeltaRuleInputs& inputs, const DeltaRuleOptions& options = {},
+                           CallSite site = CallSite::here());
 
 /// Tokens between two saved states: backward recomputes the states in between.
 inline constexpr Index kDeltaRuleSegment = 16;

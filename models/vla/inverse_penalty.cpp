@@ -1,5 +1,7 @@
 #include "models/vla/inverse_penalty.hpp"
 
+#include <algorithm>
+
 #include "models/vla/penalty_arrays.hpp"
 
 namespace vla {
@@ -39,15 +41,26 @@ PenaltySizes checked_sizes(const Var& x, const Penalty& penalty,
   check(state.tokens >= 0 && (state.penalty.defined() || state.tokens == 0),
         "inverse_penalty: ", state.tokens, " tokens before, but no initial M");
   check(x.device().is_cpu(), "inverse_penalty: no kernel for device ", x.device());
+  check(options.chunk >= 0, "inverse_penalty: chunks of ", options.chunk,
+        " tokens; 1 or more, or 0 for the usual");
   check(options.restore_period >= 0, "inverse_penalty: restore period ", options.restore_period,
         " is negative");
   return n;
 }
 
+// Below this many tokens a factorisation of M costs more than the steps it saves.
+constexpr Index kFewTokens = 8;
+
+OperatorForm resolved(OperatorForm form, Index time) {
+  if (form != OperatorForm::automatic) return form;
+  return time <= kFewTokens ? OperatorForm::step : OperatorForm::chunk;
+}
+
 std::vector<Tensor> gradients(const PenaltySizes& n, const InversePenaltyOptions& options,
                               const BackwardContext& at) {
   const Tensor &x = at.saved(0), &u = at.saved(1), &weights = at.saved(2);
-  const Tensor &forget = at.saved(3), &lambda0 = at.saved(4);
+  const Tensor &forget = at.saved(3), &lambda0 = at.saved(4), &y = at.saved(5);
+  const PenaltyFactors kept{at.saved(6), at.saved(7), at.saved(8)};
   Tensor dx = zeros_like(x), du = zeros_like(u), dweights = zeros_like(weights);
   Tensor dforget = zeros_like(forget), dlambda0 = zeros_like(lambda0);
   dispatch_floating(x.dtype(), "inverse_penalty", [&](auto zero) {
@@ -58,13 +71,21 @@ std::vector<Tensor> gradients(const PenaltySizes& n, const InversePenaltyOptions
                                   weights.defined() ? dweights.mutable_data<T>() : nullptr,
                                   forget.defined() ? dforget.mutable_data<T>() : nullptr,
                                   dlambda0_parts.mutable_data<T>()};
-    const auto adjoint =
-        options.form != OperatorForm::chunk ? adjoint_by_step<T> : adjoint_by_chunk<T>;
-    adjoint(in, x.data<T>(), at.gradient().data<T>(), out);
+    const T* upstream = at.gradient().data<T>();
+    if (kept.z.defined())
+      adjoint_by_chunk(in, x.data<T>(), y.data<T>(), upstream, kept, out);
+    else
+      adjoint_by_step(in, x.data<T>(), upstream, out);
     T* sums = dlambda0.mutable_data<T>();
     for (Index i = 0; i < n.batch * n.heads; ++i) sums[i % n.heads] += out.lambda0[i];
   });
   return {dx, du, dweights, dforget, dlambda0};
+}
+
+Tensor value_or_none(const Var& x) { return x.defined() ? x.value() : Tensor(); }
+
+bool will_be_recorded(const std::vector<Var>& inputs) {
+  return Tape::current() != nullptr && std::ranges::any_of(inputs, &Var::requires_gradient);
 }
 
 }  // namespace
@@ -72,27 +93,33 @@ std::vector<Tensor> gradients(const PenaltySizes& n, const InversePenaltyOptions
 InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,
                                      const InversePenaltyOptions& options, CallSite site) {
   const PenaltySizes n = checked_sizes(x, penalty, options);
-  const auto value = [](const Var& part) { return part.defined() ? part.value() : Tensor(); };
-  const Tensor weights = value(penalty.weights), forget = value(penalty.forget);
-  Tensor y = empty_like(x.value());
+  const Tensor weights = value_or_none(penalty.weights), forget = value_or_none(penalty.forget);
+  const Tensor &u = penalty.directions.value(), &lambda0 = penalty.lambda0.value();
+  const std::vector<Var> inputs{x, penalty.directions, penalty.weights, penalty.forget,
+                                penalty.lambda0};
+  const bool by_step = resolved(options.form, n.time) == OperatorForm::step;
   const Shape matrices{n.batch, n.heads, n.width, n.width};
-  PenaltyState state{Tensor(matrices, DType::float64), Tensor(matrices, DType::float64),
-                     Tensor({n.batch, n.heads}, DType::float64), options.initial.tokens + n.time};
-  if (options.form == OperatorForm::chunk) state.inverse = {};
+  Tensor y = empty_like(x.value());
+  PenaltyState state{.penalty = Tensor(matrices, DType::float64),
+                     .kept = Tensor({n.batch, n.heads}, DType::float64),
+                     .tokens = options.initial.tokens + n.time};
+  if (by_step) state.inverse = Tensor(matrices, DType::float64);
+  PenaltyFactors kept;
   dispatch_floating(x.dtype(), "inverse_penalty", [&](auto zero) {
     using T = decltype(zero);
-    const PenaltyArrays<T> in(n, options, penalty.directions.value(), weights, forget,
-                              penalty.lambda0.value());
-    const auto apply = options.form != OperatorForm::chunk ? apply_by_step<T> : apply_by_chunk<T>;
-    apply(in, x.value().data<T>(), y.mutable_data<T>(),
-          {state.penalty.mutable_data<double>(),
-           state.inverse.defined() ? state.inverse.mutable_data<double>() : nullptr,
-           state.kept.mutable_data<double>()});
+    const PenaltyArrays<T> in(n, options, u, weights, forget, lambda0);
+    const PenaltyStateArrays last{state.penalty.mutable_data<double>(),
+                                  by_step ? state.inverse.mutable_data<double>() : nullptr,
+                                  state.kept.mutable_data<double>()};
+    if (by_step)
+      apply_by_step(in, x.value().data<T>(), y.mutable_data<T>(), last);
+    else
+      apply_by_chunk(in, x.value().data<T>(), y.mutable_data<T>(), last,
+                     will_be_recorded(inputs) ? &kept : nullptr);
   });
   Var output = record(
-      "inverse_penalty", y,
-      {x, penalty.directions, penalty.weights, penalty.forget, penalty.lambda0},
-      {x.value(), penalty.directions.value(), weights, forget, penalty.lambda0.value()},
+      "inverse_penalty", y, inputs,
+      {x.value(), u, weights, forget, lambda0, y, kept.z, kept.shares, kept.starts},
       [n, options](const BackwardContext& at) { return gradients(n, options, at); }, site);
   return {output, state};
 }

@@ -31,7 +31,8 @@ struct InversePenaltyOptions {
   /// the product of gamma since the last time; 0: never. Without it forgetting lets M shrink
   /// towards 0 in directions that see no input.
   Index restore_period = 0;
-  OperatorForm form = OperatorForm::automatic;
+  OperatorForm form = OperatorForm::automatic;  ///< chunk, but for blocks of a few tokens
+  Index chunk = 0;                              ///< tokens in a chunk; 0: by the rank
   PenaltyState initial = {};
 };
 
@@ -41,9 +42,10 @@ struct InversePenaltyResult {
 };
 
 /// Applies A_t to the vectors of each token: x (B, T, H, d), or (B, T, H, n, d) for n of them. One
-/// node on the tape, with the implicit adjoint of the inverse: nothing but the inputs is
-/// saved. Throws Error for shapes that do not fit, lambda0 <= 0, gamma outside (0, 1], or a penalty
-/// that is not positive definite.
+/// node on the tape, with the implicit adjoint of the inverse: saved are the inputs and, in chunk
+/// form, y and one more vector per direction. Fastest where x and `directions` are the same
+/// variable, as in exact VLA. Throws Error for shapes that do not fit, lambda0 <= 0, gamma outside
+/// (0, 1], or a penalty that is not positive definite or not finite.
 InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,
                                      const InversePenaltyOptions& options = {},
                                      CallSite site = CallSite::here());

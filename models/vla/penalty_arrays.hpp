@@ -18,7 +18,7 @@ struct PenaltySizes {
 template <class T>
 struct PenaltyArrays {
   PenaltySizes n;
-  Index restore_period;
+  Index restore_period, chunk;
   const T *directions, *weights, *forget, *lambda0;
   // The state at the start; null at the beginning of a sequence, where M is lambda0 I.
   const double *initial_penalty, *initial_inverse, *initial_kept;
@@ -29,6 +29,7 @@ struct PenaltyArrays {
                 const Tensor& lambda0)
       : n(sizes),
         restore_period(options.restore_period),
+        chunk(options.chunk),
         directions(directions.data<T>()),
         weights(data_or_null<T>(weights)),
         forget(data_or_null<T>(forget)),
@@ -115,19 +116,27 @@ class ScalarScan {
   double c_ = 0, tau_ = 0, lambda0_gradient_ = 0;
 };
 
+/// What the chunk form keeps of its forward pass for the adjoint: z of every direction (rows, D), D
+/// the padded d, its share f (rows), and A where each segment begins (segments, D D).
+struct PenaltyFactors {
+  Tensor z, shares, starts;
+};
+
 /// y_t = A_t x_t for the vectors of all tokens, x and y (B, T, H, n, d), and the state after the
-/// last: token by token from the definition, or chunk by chunk in matrix products.
+/// last: token by token from the definition, or chunk by chunk in matrix products. `kept` may be
+/// null.
 template <class T>
 void apply_by_step(const PenaltyArrays<T>& in, const T* x, T* y, PenaltyStateArrays last);
 template <class T>
-void apply_by_chunk(const PenaltyArrays<T>& in, const T* x, T* y, PenaltyStateArrays last);
+void apply_by_chunk(const PenaltyArrays<T>& in, const T* x, T* y, PenaltyStateArrays last,
+                    PenaltyFactors* kept);
 
-/// All gradients from x and the upstream gradient of y. out.forget and out.lambda0 start at 0.
+/// All gradients from x, y and the upstream gradient of y. out.forget and out.lambda0 start at 0.
 template <class T>
 void adjoint_by_step(const PenaltyArrays<T>& in, const T* x, const T* upstream,
                      const PenaltyGradients<T>& out);
 template <class T>
-void adjoint_by_chunk(const PenaltyArrays<T>& in, const T* x, const T* upstream,
-                      const PenaltyGradients<T>& out);
+void adjoint_by_chunk(const PenaltyArrays<T>& in, const T* x, const T* y, const T* upstream,
+                      const PenaltyFactors& kept, const PenaltyGradients<T>& out);
 
 }  // namespace vla
