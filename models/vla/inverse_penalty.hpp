@@ -21,7 +21,7 @@ struct InversePenaltyOptions {
   /// since the last time; 0: never. Without it forgetting lets M shrink towards 0 in directions
   /// that see no input.
   Index restore_period = 0;
-  OperatorForm form = OperatorForm::step;
+  OperatorForm form = OperatorForm::step;  // automatic is chunk, which is exact here
 };
 
 struct InversePenaltyResult {
