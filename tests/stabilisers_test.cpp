@@ -17,8 +17,9 @@ Tensor matrix(Index rows, Index columns, const std::vector<double>& values) {
   return Tensor::from<double>({1, 1, rows, columns}, values);
 }
 
-// Two tokens of d = d_v = 2, the first with the direction u and the second with none, from an A
-// that is not positive definite: only such a one lets delta be less than 1.
+// Two tokens of d = d_v = 2 from an A that is not positive definite, as only such a one lets delta
+// be less than 1. The first has an update like any other, which the gradient of the second's, with
+// the direction u, has to reach through A.
 StabilizedInputs from_indefinite(const std::vector<double>& a, const std::vector<double>& u) {
   const auto leaf = [](const Shape& shape, const std::vector<double>& values) {
     return Var::parameter(Tensor::from<double>(shape, values));
@@ -27,7 +28,7 @@ StabilizedInputs from_indefinite(const std::vector<double>& a, const std::vector
   return {.query = leaf(vectors, {1, -0.5, 0.4, 2}),
           .key = leaf(vectors, {0.8, 0.3, -0.7, 1.1}),
           .value = leaf(vectors, {1.2, -0.6, 0.5, 0.9}),
-          .directions = leaf({1, 2, 1, 1, 2}, {u[0], u[1], 0, 0}),
+          .directions = leaf({1, 2, 1, 1, 2}, {0, 0.7, u[0], u[1]}),
           .initial_inverse = matrix(2, 2, a)};
 }
 
@@ -36,11 +37,11 @@ StabilizedInputs from_indefinite(const std::vector<double>& a, const std::vector
 std::vector<Stabiliser> of_small_delta() {
   StabilizedOptions v3 = kPlain;
   v3.delta_floor = 1e-4;
-  return {{"fallback, delta = 0", from_indefinite({-1e-6, 1e-6, 1e-6, 0.5}, {1000, 0}), kPlain},
+  return {{"fallback, delta = 0", from_indefinite({-1e-6, 1e-7, 1e-7, 0.5}, {1000, 0}), kPlain},
           {"floor of version 1, delta = -1", from_indefinite({-2e-6, 1e-6, 1e-6, 0.5}, {1000, 0}),
            kPlain},
           {"floor of version 3, delta = 5e-5",
-           from_indefinite({-0.99995e-4, 1e-3, 1e-3, 0.5}, {100, 0}), v3}};
+           from_indefinite({-0.99995e-4, 1e-5, 1e-5, 0.5}, {100, 0}), v3}};
 }
 
 std::vector<Stabiliser> all_stabilisers() {
