@@ -171,8 +171,9 @@ BOOST_AUTO_TEST_CASE(the_memory_solves_weighted_least_squares) {
                                                               v.value().at<double>({0, t, 0, i}) *
                                                               k.value().at<double>({0, t, 0, j});
       }
-    const Tensor product =
-        matmul(Var(memory.final_state.value()), Var(solved.state.penalty)).value().reshape(Shape{d, d});
+    const Tensor product = matmul(Var(memory.final_state.value()), Var(solved.state.penalty))
+                               .value()
+                               .reshape(Shape{d, d});
     BOOST_TEST_CONTEXT("T " << time) check_close(product, expected, 1e-11);
   }
 }

@@ -213,6 +213,23 @@ std::vector<GradientCase> layer_cases() {
   row("vla-v1 rank 2", "vla-v1", {.rank = 2});
   row("vla-v1 rank 0", "vla-v1", {.rank = 0});
   row("vla-v3 nudged", "vla-v3", {.nudge_period = 2, .nudge = 0.1});
+  const AttentionOptions attention{.width = 4, .heads = 2, .convolution = 0, .dtype = kDouble};
+  for (const auto& [name, kind] :
+       {std::pair{"separate", DirectionKind::separate}, {"kernel", DirectionKind::kernel}})
+    rows.push_back(layer_case(
+        std::string("vla-v1 rank 2, ") + name,
+        [&, kind = kind](Rng& r) {
+          return AnyMixer{std::make_shared<VlaV1>(
+              VlaV1Options{.attention = attention, .directions = kind, .rank = 2}, r)};
+        },
+        x));
+  rows.push_back(layer_case(
+      "vla-v3 below the floor of the denominator",
+      [&](Rng& r) {
+        return AnyMixer{std::make_shared<VlaV3>(
+            VlaV3Options{.attention = attention, .denominator_floor = 5}, r)};
+      },
+      x));
   return rows;
 }
 

@@ -80,7 +80,8 @@ void visit_model_settings(TrainOptions& options, See&& see) {
       "vla-v1, vla-v3: updates between nudges; 0: never; -1: the model's own");
   see("nudge-eps", mixer.nudge, "vla-v1, vla-v3: what a nudge adds; -1: the model's own");
   see("symbolic", mixer.symbolic,
-      "vla-v1: weight of the symbolic penalty, which relates equal tokens; 0: none");
+      "vla-v1: weight of the symbolic penalty, which relates equal tokens, later ones too, and so "
+      "is not causal; 0: none");
   see("positions", options.positions, "learned positions");
   see("tied-head", options.tied_head, "logits from the token table");
   see("deviation", mixer.attention.deviation, "of the normal distribution weights start from");

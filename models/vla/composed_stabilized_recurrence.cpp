@@ -1,6 +1,7 @@
 // The stabilised recurrence written with primitive ops only, so that its gradient comes from the
 // tape: what the operator's analytic gradient is compared with.
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -101,7 +102,9 @@ StabilizedResult composed_stabilized_recurrence(const StabilizedInputs& in,
   const Var start =
       Var(Tensor::zeros({batch, heads, d, d}, dtype)) + Var(identity(d, 1 / o.lambda0, dtype));
   Inverse inverse{in.initial_inverse.defined() ? Var(in.initial_inverse) : start,
-                  std::vector<Index>(static_cast<std::size_t>(batch), in.updates)};
+                  std::vector<Index>(static_cast<std::size_t>(batch))};
+  if (in.initial_updates.defined())
+    std::ranges::copy(in.initial_updates.values<Index>(), inverse.updates.begin());
   Var memory = in.initial_memory.defined()
                    ? Var(in.initial_memory)
                    : Var(Tensor::zeros({batch, heads, value_width, d}, dtype));
@@ -129,7 +132,7 @@ StabilizedResult composed_stabilized_recurrence(const StabilizedInputs& in,
     outputs.push_back(reshape(matmul(memory, read), {batch, 1, heads, value_width}));
   }
   const Var output = outputs.empty() ? in.value : concat(outputs, 1);
-  return {output, inverse.a.value(), memory.value()};
+  return {output, inverse.a.value(), memory.value(), Tensor::from<Index>({batch}, inverse.updates)};
 }
 
 }  // namespace vla

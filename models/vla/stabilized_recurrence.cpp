@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "framework/parallel.hpp"
+#include "models/vla/stabilized_chunk.hpp"
 #include "models/vla/stabilized_step.hpp"
 
 namespace vla {
@@ -41,6 +42,12 @@ Sizes checked_sizes(const StabilizedInputs& in) {
     check(in.initial_memory.shape() == Shape({n.batch, n.heads, n.value, n.key}),
           "stabilized_recurrence: initial memory ", in.initial_memory.shape(),
           " does not fit value ", v);
+  if (in.initial_updates.defined()) {
+    check(in.initial_updates.shape() == Shape({n.batch}), "stabilized_recurrence: initial updates ",
+          in.initial_updates.shape(), " are not (", n.batch, ")");
+    for (const Index count : in.initial_updates.values<Index>())
+      check(count >= 0, "stabilized_recurrence: initial updates ", count, "; 0 or more is needed");
+  }
   check(in.query.device().is_cpu(), "stabilized_recurrence: no kernel for device ",
         in.query.device());
   return n;
@@ -116,10 +123,11 @@ void forward(const Sizes& n, const StabilizedOptions& options, const StabilizedI
   Index* updates = saved.updates.mutable_data<Index>();
   T *last_inverse = result.inverse.mutable_data<T>(),
     *last_memory = result.memory.mutable_data<T>();
+  Index* last_updates = result.updates.mutable_data<Index>();
   for_each_head(n, [&](Index b, Index h) {
     const Index head = b * n.heads + h;
     StabilizedState<T> state(n, options);
-    state.updates = in.updates;
+    if (in.initial_updates.defined()) state.updates = in.initial_updates.data<Index>()[b];
     copy_if_given(in.initial_inverse, head, state.inverse);
     copy_if_given(in.initial_memory, head, state.memory);
     std::vector<InverseStep<T>> steps;
@@ -135,6 +143,7 @@ void forward(const Sizes& n, const StabilizedOptions& options, const StabilizedI
     }
     std::ranges::copy(state.inverse, last_inverse + head * n.key * n.key);
     std::ranges::copy(state.memory, last_memory + head * n.value * n.key);
+    if (h == 0) last_updates[b] = state.updates;  // every head of a sequence counts the same
   });
 }
 
@@ -187,17 +196,15 @@ std::vector<Tensor> gradients(const Sizes& n, const StabilizedOptions& options,
   return {dq, dk, dv, du, dsymbolic};
 }
 
-}  // namespace
-
-StabilizedResult stabilized_recurrence(const StabilizedInputs& in, const StabilizedOptions& options,
-                                       CallSite site) {
-  const Sizes n = checked_sizes(in);
+StabilizedResult stabilized_by_step(const Sizes& n, const StabilizedInputs& in,
+                                    const StabilizedOptions& options, CallSite site) {
   const DType dtype = in.query.dtype();
   const Device device = in.query.device();
   Tensor output = empty_like(in.value.value());
   StabilizedResult result{{},
                           Tensor({n.batch, n.heads, n.key, n.key}, dtype, device),
-                          Tensor({n.batch, n.heads, n.value, n.key}, dtype, device)};
+                          Tensor({n.batch, n.heads, n.value, n.key}, dtype, device),
+                          Tensor::zeros({n.batch}, DType::int64, device)};
   Checkpoints saved{Tensor({n.batch, n.heads, segments(n), n.key, n.key}, dtype, device),
                     Tensor({n.batch, n.heads, segments(n), n.value, n.key}, dtype, device),
                     Tensor({n.batch, n.heads, segments(n)}, DType::int64, device)};
@@ -215,6 +222,20 @@ StabilizedResult stabilized_recurrence(const StabilizedInputs& in, const Stabili
        in.active, saved.inverse, saved.memory, saved.updates},
       [n, options](const BackwardContext& at) { return gradients(n, options, at); }, site);
   return result;
+}
+
+}  // namespace
+
+StabilizedResult stabilized_recurrence(const StabilizedInputs& in, const StabilizedOptions& options,
+                                       OperatorForm form, CallSite site) {
+  check_options(options);
+  const Sizes n = checked_sizes(in);
+  const std::string obstacle = chunk_obstacle(in, options);
+  check(form != OperatorForm::chunk || obstacle.empty(),
+        "stabilized_recurrence: the chunk form is not exact with ", obstacle);
+  if (form == OperatorForm::step || !obstacle.empty())
+    return stabilized_by_step(n, in, options, site);
+  return stabilized_by_chunk(in, options);
 }
 
 }  // namespace vla

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "framework/ops/arithmetic.hpp"
-#include "framework/ops/matmul.hpp"
 #include "framework/ops/pointwise.hpp"
 #include "framework/ops/shaping.hpp"
 #include "models/vla/penalty_builder.hpp"
@@ -13,7 +12,11 @@ namespace {
 
 VlaV1Options resolved(VlaV1Options options) {
   options.attention = options.attention.resolved();
-  check(options.symbolic >= 0, "VLA v1: symbolic weight ", options.symbolic, " is negative");
+  check_options(options.recurrence);
+  check(options.symbolic >= 0 && std::isfinite(options.symbolic), "VLA v1: symbolic weight ",
+        options.symbolic, " is not allowed; 0 or a finite number above it is needed");
+  check(options.lambda_floor >= 0 && std::isfinite(options.lambda_floor), "VLA v1: lambda floor ",
+        options.lambda_floor, " is not allowed; 0 or a finite number above it is needed");
   return options;
 }
 
@@ -24,41 +27,6 @@ std::vector<Linear> direction_maps(const VlaV1Options& o, Rng& rng) {
   for (Index m = 0; m < (separate ? o.rank : 1); ++m)
     maps.push_back(direction_map(a.heads, a.key_width, separate ? 1 : o.rank, rng, a.linear()));
   return maps;
-}
-
-// The lower triangle of the normalised relations (B, T, T), and the tokens that are related to
-// one up to themselves (B, T).
-struct Relations {
-  Tensor weights;
-  Tensor active;
-};
-
-Relations normalized(const Tensor& relations, Index batch, Index time) {
-  check(relations.shape() == Shape({batch, time, time}), "VLA v1: relations ", relations.shape(),
-        " are not (", batch, ", ", time, ", ", time, ")");
-  Relations result{zeros_like(relations),
-                   Tensor::zeros({batch, time}, DType::uint8, relations.device())};
-  dispatch_floating(relations.dtype(), "VLA v1", [&](auto zero) {
-    using T = decltype(zero);
-    auto* active = result.active.mutable_data<std::uint8_t>();
-    std::vector<T> root(static_cast<std::size_t>(time));
-    for (Index b = 0; b < batch; ++b) {
-      const T* r = relations.data<T>() + b * time * time;
-      T* w = result.weights.mutable_data<T>() + b * time * time;
-      for (Index t = 0; t < time; ++t) {
-        T sum = T(1e-6);
-        for (Index j = 0; j < time; ++j) sum += r[t * time + j];
-        root[static_cast<std::size_t>(t)] = 1 / std::sqrt(sum);
-      }
-      for (Index t = 0; t < time; ++t)
-        for (Index j = 0; j <= t; ++j) {
-          w[t * time + j] = r[t * time + j] * root[static_cast<std::size_t>(t)] *
-                            root[static_cast<std::size_t>(j)];
-          if (w[t * time + j] != 0) active[b * time + t] = 1;
-        }
-    }
-  });
-  return result;
 }
 
 }  // namespace
@@ -94,21 +62,6 @@ void VlaV1PenaltyBuilder::visit(PartVisitor& parts) {
   parts("lambda.out", lambda_out);
 }
 
-Tensor equal_tokens(const Tensor& tokens, DType dtype) {
-  check(tokens.rank() == 2, "equal_tokens: tokens have shape ", tokens.shape(),
-        "; (B, T) is needed");
-  const Index batch = tokens.size(0), time = tokens.size(1);
-  Tensor result = Tensor::zeros({batch, time, time}, dtype, tokens.device());
-  dispatch_floating(dtype, "equal_tokens", [&](auto zero) {
-    auto* relation = result.mutable_data<decltype(zero)>();
-    const Index* token = tokens.data<Index>();
-    for (Index i = 0; i < batch * time; ++i)
-      for (Index j = 0; j < time; ++j)
-        if (token[i] == token[i / time * time + j]) relation[i * time + j] = 1;
-  });
-  return result;
-}
-
 VlaV1::VlaV1(const VlaV1Options& options, Rng& rng)
     : options_(resolved(options)),
       projections_(options_.attention, rng),
@@ -122,19 +75,25 @@ VlaV1::Result VlaV1::run(const Var& x, const Tensor& relations) {
                           .key = k,
                           .value = projections_.value(x),
                           .directions = penalty_.directions(k)};
-  if (options_.symbolic > 0 && relations.defined()) {
-    const Relations related = normalized(relations, x.size(0), x.size(1));
-    const Var sums = matmul(Var(related.weights), merge_heads(k));
-    inputs.symbolic = reshape(scale(sums, std::sqrt(options_.symbolic)), k.shape().sizes());
+  if (options_.symbolic > 0) {
+    check(relations.defined(), "VLA v1: symbolic weight ", options_.symbolic,
+          " needs the tokens or their relations (B, T, T)");
+    const SymbolicDirection related = symbolic_direction(k, relations, options_.symbolic);
+    inputs.symbolic = related.direction;
     inputs.active = related.active;
   }
-  const StabilizedResult result = stabilized_recurrence(inputs, options_.recurrence);
-  return {projections_.output(norm_(merge_heads(result.output))), penalty_.lambda(k),
-          result.inverse, result.memory};
+  const StabilizedResult result = stabilized_recurrence(inputs, options_.recurrence, options_.form);
+  return {.output = projections_.output(norm_(merge_heads(result.output))),
+          .lambda = penalty_.lambda(k),
+          .inverse = result.inverse,
+          .memory = result.memory,
+          .updates = result.updates,
+          .form = result.form};
 }
 
 Var VlaV1::operator()(const Var& x, const Tensor& tokens) {
-  return run(x, options_.symbolic > 0 ? equal_tokens(tokens, x.dtype()) : Tensor()).output;
+  const bool related = options_.symbolic > 0 && tokens.defined();
+  return run(x, related ? equal_tokens(tokens, x.dtype()) : Tensor()).output;
 }
 
 void VlaV1::visit(PartVisitor& parts) {

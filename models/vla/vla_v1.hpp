@@ -6,6 +6,7 @@
 
 #include "models/attention.hpp"
 #include "models/vla/stabilized_recurrence.hpp"
+#include "models/vla/symbolic_penalty.hpp"
 
 namespace vla {
 
@@ -25,6 +26,7 @@ struct VlaV1Options {
   double symbolic = 0;
   double norm_epsilon = 1e-5;
   StabilizedOptions recurrence = {};
+  OperatorForm form = OperatorForm::automatic;  ///< of the recurrence
 };
 
 /// The penalty builder of version 1: directions, and a network for lambda_t that is reported and
@@ -44,29 +46,28 @@ struct VlaV1PenaltyBuilder {
   void visit(PartVisitor& parts);
 };
 
-/// The relation "the same token": R[b, t, j] = 1 where tokens (B, T) are equal -> (B, T, T).
-Tensor equal_tokens(const Tensor& tokens, DType dtype);
-
 /// q, k, v affine in x; A by updates with u; alpha = A k; S += clip(v - S k) alpha^T; o = S A q;
 /// LayerNorm; affine map. See StabilizedOptions for the stabilisers.
 class VlaV1 : public Mixer {
  public:
   VlaV1(const VlaV1Options& options, Rng& rng);
 
-  /// x (B, T, width) -> (B, T, width), without a relation matrix.
+  /// x (B, T, width) -> (B, T, width). Throws Error with a symbolic weight, which needs tokens.
   Var operator()(const Var& x) override { return run(x).output; }
   /// The same; with a symbolic weight, equal tokens are related.
   Var operator()(const Var& x, const Tensor& tokens) override;
 
   struct Result {
-    Var output;      // (B, T, width)
-    Tensor lambda;   // the reported lambda_t (B, T)
-    Tensor inverse;  // A after the last token (B, H, d, d)
-    Tensor memory;   // S after the last token (B, H, d_v, d)
+    Var output;         // (B, T, width)
+    Tensor lambda;      // the reported lambda_t (B, T)
+    Tensor inverse;     // A after the last token (B, H, d, d)
+    Tensor memory;      // S after the last token (B, H, d_v, d)
+    Tensor updates;     // int64 (B): updates counted up to the last token
+    OperatorForm form;  // step or chunk, whichever ran
   };
-  /// With `relations` R (B, T, T) and W = N^(-1/2) R N^(-1/2), N the row sums (over all columns)
-  /// plus 1e-6, a token t whose row of W has an entry that is not zero up to column t gets one more
-  /// update, with sqrt(g) sum_{j<=t} W[t,j] k_j, g = options.symbolic.
+  /// With a symbolic weight `relations` R (B, T, T) are needed, in the element type of x, and
+  /// tokens that are related to one up to themselves get one more update: see symbolic_direction.
+  /// Throws Error where they are missing.
   Result run(const Var& x, const Tensor& relations = {});
 
   void visit(PartVisitor& parts) override;

@@ -1,5 +1,6 @@
 #include "models/vla/vla_v3.hpp"
 
+#include <cmath>
 #include <limits>
 
 #include "framework/ops/arithmetic.hpp"
@@ -10,11 +11,6 @@
 
 namespace vla {
 namespace {
-
-VlaV3Options resolved(VlaV3Options options) {
-  options.attention = options.attention.resolved();
-  return options;
-}
 
 StabilizedOptions recurrence_options(const VlaV3Options& o) {
   return {.lambda0 = o.lambda0,
@@ -28,6 +24,15 @@ StabilizedOptions recurrence_options(const VlaV3Options& o) {
           .guard_above = 0};
 }
 
+VlaV3Options resolved(VlaV3Options options) {
+  options.attention = options.attention.resolved();
+  check_options(recurrence_options(options));
+  check(options.denominator_floor > 0 && std::isfinite(options.denominator_floor),
+        "VLA v3: denominator floor ", options.denominator_floor,
+        " is not allowed; a finite number above 0 is needed");
+  return options;
+}
+
 }  // namespace
 
 VlaV3::VlaV3(const VlaV3Options& options, Rng& rng)
@@ -38,21 +43,23 @@ VlaV3::VlaV3(const VlaV3Options& options, Rng& rng)
       norm_(options_.attention.heads * options_.attention.value_width, options_.norm_epsilon,
             options_.attention.dtype) {}
 
-Var VlaV3::operator()(const Var& x) {
+VlaV3::Result VlaV3::run(const Var& x) {
   const Var raw_key = projections_.key(x);
   const Var q = elu_plus_one(projections_.query(x)), k = elu_plus_one(raw_key);
-  const Var memory =
-      stabilized_recurrence(
-          {.query = q,
-           .key = unit(k, options_.unit_floor),
-           .value = projections_.value(x),
-           .directions = unit_directions_of(directions_, raw_key, options_.unit_floor)},
-          recurrence_options(options_))
-          .output;
+  const StabilizedResult result = stabilized_recurrence(
+      {.query = q,
+       .key = unit(k, options_.unit_floor),
+       .value = projections_.value(x),
+       .directions = unit_directions_of(directions_, raw_key, options_.unit_floor)},
+      recurrence_options(options_), options_.form);
   const Var weight = sum(cumulative_sum(k, 1) * q, {-1}, {.keep = true});
   const Var denominator =
       clamp(weight, options_.denominator_floor, std::numeric_limits<double>::infinity());
-  return projections_.output(norm_(merge_heads(memory / denominator)));
+  return {.output = projections_.output(norm_(merge_heads(result.output / denominator))),
+          .inverse = result.inverse,
+          .memory = result.memory,
+          .updates = result.updates,
+          .form = result.form};
 }
 
 void VlaV3::visit(PartVisitor& parts) {

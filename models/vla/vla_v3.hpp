@@ -15,6 +15,7 @@ struct VlaV3Options {
   double denominator_floor = 1e-4;
   double unit_floor = 1e-12;  ///< the reference's; a zero key then has a gradient of 1e12
   double norm_epsilon = 1e-5;
+  OperatorForm form = OperatorForm::automatic;  ///< of the recurrence
 };
 
 /// Per head, with phi = elu + 1, k' = unit(phi(k)), u = unit(W_u k) / sqrt(d):
@@ -26,7 +27,17 @@ class VlaV3 : public Mixer {
   using Mixer::operator();
   VlaV3(const VlaV3Options& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
-  Var operator()(const Var& x) override;
+  Var operator()(const Var& x) override { return run(x).output; }
+
+  struct Result {
+    Var output;         // (B, T, width)
+    Tensor inverse;     // A after the last token (B, H, d, d)
+    Tensor memory;      // S after the last token (B, H, d_v, d)
+    Tensor updates;     // int64 (B): updates counted up to the last token
+    OperatorForm form;  // step or chunk, whichever ran
+  };
+  Result run(const Var& x);
+
   void visit(PartVisitor& parts) override;
 
  private:
