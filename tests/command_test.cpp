@@ -87,7 +87,7 @@ BOOST_AUTO_TEST_CASE(version_and_help) {
   BOOST_TEST(place.run("--version").out == "vla " VLA_VERSION "\n");
   BOOST_TEST(place.run("--version").code == 0);
   for (const char* command :
-       {"train", "eval", "report", "tasks", "models", "gradcheck", "verify"}) {
+       {"train", "eval", "report", "tasks", "models", "gradcheck", "verify", "bench"}) {
     const Outcome help = place.run(std::string(command) + " --help");
     BOOST_TEST(help.code == 0);
     BOOST_TEST((help.out.find("Example:\n  vla " + std::string(command)) != std::string::npos),
@@ -131,6 +131,9 @@ BOOST_AUTO_TEST_CASE(bad_words_are_refused) {
   check_refused(place, "train --seed -1", {"--seed '-1' is not a whole number of 0 or more"});
   check_refused(place, "eval", {"run"});
   check_refused(place, "gradcheck nonsense", {"'nonsense'"});
+  check_refused(place, "bench --time 0", {"--time 0 is not allowed; 1 or more"});
+  check_refused(place, "bench --threads -1", {"--threads -1 is not allowed; 0 to 4096"});
+  check_refused(place, "bench --json ''", {"--json is empty"});
 }
 
 BOOST_AUTO_TEST_CASE(bad_settings_are_refused_before_anything_is_written) {

@@ -21,6 +21,7 @@ Command eval_command(CLI::App& program);
 Command report_command(CLI::App& program);
 Command tasks_command(CLI::App& program);
 Command models_command(CLI::App& program);
+Command bench_command(CLI::App& program);
 Command gradcheck_command(CLI::App& program);
 Command verify_command(CLI::App& program);
 

@@ -1,4 +1,4 @@
-// The vla program: trains, evaluates and checks. One file per subcommand.
+// The vla program: trains, evaluates, checks and measures. One file per subcommand.
 #include <iostream>
 #include <new>
 #include <vector>
@@ -13,7 +13,7 @@ int main(int count, char** words) {
   const std::vector<vla::Command> commands = {
       vla::train_command(program),  vla::eval_command(program),   vla::report_command(program),
       vla::tasks_command(program),  vla::models_command(program), vla::gradcheck_command(program),
-      vla::verify_command(program),
+      vla::verify_command(program), vla::bench_command(program),
   };
   try {
     program.parse(count, words);

@@ -2,26 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
 #include <memory>
 #include <utility>
 
+#include "tools/stopwatch.hpp"
 #include "tools/training.hpp"
 
 namespace vla {
 namespace {
-
-// Seconds since it was made or last asked.
-class Stopwatch {
- public:
-  double lap() {
-    const auto now = std::chrono::steady_clock::now();
-    return std::chrono::duration<double>(now - std::exchange(last_, now)).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
-};
 
 // Sums over the steps of a session or of the stretch between two reports.
 struct Meter {

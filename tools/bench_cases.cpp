@@ -1,0 +1,134 @@
+#include "tools/bench_cases.hpp"
+
+#include <memory>
+
+#include "framework/ops/normalize.hpp"
+#include "framework/ops/pointwise.hpp"
+#include "models/models.hpp"
+
+namespace vla {
+namespace {
+
+// The forms that each operator has.
+constexpr OperatorForm kPenaltyForms[] = {OperatorForm::step, OperatorForm::chunk};
+constexpr OperatorForm kMemoryForms[] = {OperatorForm::step};
+
+std::string form_name(OperatorForm form) { return form == OperatorForm::step ? "step" : "chunk"; }
+
+std::string form_name(OperatorForm penalty, OperatorForm memory) {
+  return penalty == memory ? form_name(memory) : form_name(penalty) + "/" + form_name(memory);
+}
+
+// The operators' inputs as they are in exact VLA: q and k are unit(elu(.) + 1), beta in (0, 1).
+struct Operands {
+  Var query, key, value, beta, lambda0;
+
+  explicit Operands(const BenchShape& shape) {
+    Rng rng(1);
+    const Shape vectors{shape.batch, shape.time, shape.heads, shape.head_width()};
+    const auto normal = [&] { return rng.normal(vectors, shape.dtype); };
+    const auto features = [&] { return Var::parameter(unit(elu_plus_one(Var(normal()))).value()); };
+    query = features();
+    key = features();
+    value = Var::parameter(normal());
+    beta = Var::parameter(rng.uniform(vectors.without(-1), shape.dtype));
+    lambda0 = Var::parameter(Tensor::full({shape.heads}, 0.1, shape.dtype));
+  }
+  Var solved(OperatorForm form) const {
+    return inverse_penalty(key, {.directions = key, .weights = beta, .lambda0 = lambda0},
+                           {.form = form})
+        .output;
+  }
+  Var recalled(const Var& coefficient, OperatorForm /*one so far*/) const {
+    return delta_rule({.query = query, .key = key, .coefficient = coefficient, .value = value})
+        .output;
+  }
+};
+
+Workload penalty_alone(const BenchShape& shape, OperatorForm form) {
+  Operands in(shape);
+  in.query = in.value = {};  // so that the peak of memory is without them
+  return {{in.key, in.beta, in.lambda0}, [=] { return in.solved(form); }};
+}
+
+// Directions that are not what A is applied to, and two vectors for every token.
+Workload penalty_of_two(const BenchShape& shape, OperatorForm form) {
+  Operands in(shape);
+  in.query = in.value = {};
+  Rng rng(2);
+  const Shape pairs{shape.batch, shape.time, shape.heads, 2, shape.head_width()};
+  const Var x = Var::parameter(rng.normal(pairs, shape.dtype));
+  return {{x, in.key, in.lambda0}, [=] {
+            return inverse_penalty(x, {.directions = in.key, .lambda0 = in.lambda0}, {.form = form})
+                .output;
+          }};
+}
+
+Workload memory_alone(const BenchShape& shape, OperatorForm form) {
+  const Operands in(shape);
+  const Var coefficient = Var::parameter(scale_heads(detach(in.key), detach(in.beta)).value());
+  return {{in.query, in.key, coefficient, in.value},
+          [=] { return in.recalled(coefficient, form); }};
+}
+
+Workload both_operators(const BenchShape& shape, OperatorForm penalty, OperatorForm memory) {
+  const Operands in(shape);
+  return {{in.query, in.key, in.value, in.beta, in.lambda0},
+          [=] { return in.recalled(scale_heads(in.solved(penalty), in.beta), memory); }};
+}
+
+Workload layer(const BenchShape& shape, const MixerFactory& make_mixer) {
+  Rng rng(1);
+  const std::shared_ptr<Mixer> mixer = make_mixer(rng);
+  const Var x = Var::parameter(rng.normal({shape.batch, shape.time, shape.width}, shape.dtype));
+  Workload result{{x}, [=] { return (*mixer)(x); }};
+  for (const Parameter& parameter : parameters(*mixer)) result.inputs.push_back(parameter.variable);
+  return result;
+}
+
+AttentionOptions attention(const BenchShape& shape) {
+  return {.width = shape.width, .heads = shape.heads, .deviation = 0.02, .dtype = shape.dtype};
+}
+
+}  // namespace
+
+std::vector<BenchCase> bench_operators() {
+  std::vector<BenchCase> cases;
+  for (OperatorForm form : kPenaltyForms)
+    cases.push_back({"inverse-penalty", form_name(form), kVlaOperations / 2,
+                     [=](const BenchShape& shape) { return penalty_alone(shape, form); }});
+  for (OperatorForm form : kPenaltyForms)
+    cases.push_back({"inverse-penalty-two", form_name(form), 0,
+                     [=](const BenchShape& shape) { return penalty_of_two(shape, form); }});
+  for (OperatorForm form : kMemoryForms)
+    cases.push_back({"delta-rule", form_name(form), kVlaOperations / 2,
+                     [=](const BenchShape& shape) { return memory_alone(shape, form); }});
+  for (OperatorForm penalty : kPenaltyForms)
+    for (OperatorForm memory : kMemoryForms)
+      cases.push_back(
+          {"vla-operators", form_name(penalty, memory), kVlaOperations,
+           [=](const BenchShape& shape) { return both_operators(shape, penalty, memory); }});
+  return cases;
+}
+
+std::vector<BenchCase> bench_layers() {
+  std::vector<BenchCase> cases;
+  for (OperatorForm form : kPenaltyForms)
+    cases.push_back({"vla", form_name(form, kMemoryForms[0]), 0, [=](const BenchShape& shape) {
+                       return layer(shape, [&](Rng& rng) {
+                         return std::make_unique<Vla>(
+                             VlaOptions{.attention = attention(shape), .form = form}, rng);
+                       });
+                     }});
+  for (const ModelKind& kind : model_kinds()) {
+    if (kind.name == "vla") continue;
+    cases.push_back({std::string(kind.name), kind.name == "softmax" ? "whole" : "step", 0,
+                     [&kind](const BenchShape& shape) {
+                       return layer(shape,
+                                    mixer_factory(kind.name, {.attention = attention(shape)}));
+                     }});
+  }
+  return cases;
+}
+
+}  // namespace vla

@@ -1,0 +1,21 @@
+// Time as it passes on the wall.
+#pragma once
+
+#include <chrono>
+#include <utility>
+
+namespace vla {
+
+/// Seconds since it was made or last asked.
+class Stopwatch {
+ public:
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    return std::chrono::duration<double>(now - std::exchange(last_, now)).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace vla
