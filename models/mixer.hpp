@@ -6,6 +6,7 @@
 
 #include "framework/nn/module.hpp"
 #include "framework/random.hpp"
+#include "models/operator_form.hpp"
 
 namespace vla {
 
@@ -17,6 +18,9 @@ class Mixer {
   virtual Var operator()(const Var& x) = 0;
   /// The same for a mixer that also looks at which tokens (B, T) the sequence is made of.
   virtual Var operator()(const Var& x, const Tensor& /*tokens*/) { return (*this)(x); }
+  /// In which form its recurrent operators run over a whole sequence, step or chunk; automatic for
+  /// a mixer that has none.
+  virtual OperatorForm form() const { return OperatorForm::automatic; }
   virtual void visit(PartVisitor& parts) = 0;
 };
 

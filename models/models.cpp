@@ -26,7 +26,7 @@ std::string names() {
 // Which settings beside the attention's a mixer has.
 struct Settings {
   bool penalty = false, rank = false, forget = false, lambda0 = false, nudge = false,
-       symbolic = false;
+       symbolic = false, form = true;
 };
 
 Settings settings_of(std::string_view kind) {
@@ -36,7 +36,7 @@ Settings settings_of(std::string_view kind) {
   const bool known =
       std::ranges::any_of(kKinds, [&](const ModelKind& other) { return other.name == kind; });
   check(known, "unknown model '", kind, "'; allowed: ", names());
-  return {};
+  return {.form = kind != "softmax"};
 }
 
 void check_settings_fit(std::string_view kind, const MixerConfig& config) {
@@ -53,6 +53,7 @@ void check_settings_fit(std::string_view kind, const MixerConfig& config) {
   refuse(has.nudge, config.nudge_period == plain.nudge_period, "nudge period");
   refuse(has.nudge, config.nudge == plain.nudge, "nudge");
   refuse(has.symbolic, config.symbolic == plain.symbolic, "symbolic");
+  refuse(has.form, config.form == plain.form, "operator form");
   check(config.rank >= 0, "rank ", config.rank, " is negative; 0 or more is allowed");
   check(config.lambda0 >= 0 && std::isfinite(config.lambda0), "lambda0 ", config.lambda0,
         " is not allowed; above 0, or 0 for the model's own");
@@ -75,7 +76,8 @@ VlaOptions vla_options(const MixerConfig& config) {
                      .penalty = penalty_kind(config.penalty),
                      .rank = config.rank,
                      .forget = config.forget,
-                     .restore_period = config.restore_period};
+                     .restore_period = config.restore_period,
+                     .form = parse_form(config.form)};
   check(config.rank == 1 || options.penalty == PenaltyKind::learned, "rank ", config.rank,
         " needs --penalty learned; penalty 'key' has rank 1");
   check(config.restore_period >= 0, "restore period ", config.restore_period,
@@ -89,8 +91,10 @@ VlaOptions vla_options(const MixerConfig& config) {
 }
 
 VlaV1Options vla_v1_options(const MixerConfig& config) {
-  VlaV1Options options{
-      .attention = config.attention.resolved(), .rank = config.rank, .symbolic = config.symbolic};
+  VlaV1Options options{.attention = config.attention.resolved(),
+                       .rank = config.rank,
+                       .symbolic = config.symbolic,
+                       .form = parse_form(config.form)};
   if (config.lambda0 > 0) options.recurrence.lambda0 = config.lambda0;
   if (config.nudge_period >= 0) options.recurrence.nudge_period = config.nudge_period;
   if (config.nudge >= 0) options.recurrence.nudge = config.nudge;
@@ -99,8 +103,10 @@ VlaV1Options vla_v1_options(const MixerConfig& config) {
 
 VlaV3Options vla_v3_options(const MixerConfig& config) {
   // A layer that is trained wants a larger floor than the reference's: see VlaV3Options.
-  VlaV3Options options{
-      .attention = config.attention.resolved(), .rank = config.rank, .unit_floor = 1e-6};
+  VlaV3Options options{.attention = config.attention.resolved(),
+                       .rank = config.rank,
+                       .unit_floor = 1e-6,
+                       .form = parse_form(config.form)};
   if (config.lambda0 > 0) options.lambda0 = config.lambda0;
   if (config.nudge_period >= 0) options.nudge_period = config.nudge_period;
   if (config.nudge >= 0) options.nudge = config.nudge;
@@ -122,9 +128,12 @@ MixerFactory mixer_factory(std::string_view kind, const MixerConfig& config) {
   if (kind == "vla") return factory_of<Vla>(vla_options(config));
   if (kind == "vla-v1") return factory_of<VlaV1>(vla_v1_options(config));
   if (kind == "vla-v3") return factory_of<VlaV3>(vla_v3_options(config));
-  if (kind == "deltanet") return factory_of<DeltaNet>(DeltaNetOptions{.attention = attention});
+  if (kind == "deltanet")
+    return factory_of<DeltaNet>(
+        DeltaNetOptions{.attention = attention, .form = parse_form(config.form)});
   if (kind == "linear")
-    return factory_of<LinearTransformer>(LinearTransformerOptions{.attention = attention});
+    return factory_of<LinearTransformer>(
+        LinearTransformerOptions{.attention = attention, .form = parse_form(config.form)});
   return factory_of<SoftmaxTransformer>(attention);
 }
 

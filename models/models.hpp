@@ -20,13 +20,14 @@ namespace vla {
 struct MixerConfig {
   AttentionOptions attention = {.deviation = 0.02};
   std::string penalty = "key";  ///< vla: "key" or "learned"
-  Index rank = 1;            ///< vla with penalty "learned", vla-v1, vla-v3: directions per token
-  bool forget = false;       ///< vla: a learned forgetting factor per token and head
-  Index restore_period = 0;  ///< vla with forget: tokens between restorations; 0: never
-  double lambda0 = 0;        ///< all of VLA: (start of) lambda0; 0: the mixer's own
-  Index nudge_period = -1;   ///< vla-v1, vla-v3: updates between nudges; -1: the mixer's own
-  double nudge = -1;         ///< vla-v1, vla-v3: what a nudge adds; -1: the mixer's own
-  double symbolic = 0;       ///< vla-v1: weight of the symbolic direction; 0: none
+  Index rank = 1;             ///< vla with penalty "learned", vla-v1, vla-v3: directions per token
+  bool forget = false;        ///< vla: a learned forgetting factor per token and head
+  Index restore_period = 0;   ///< vla with forget: tokens between restorations; 0: never
+  double lambda0 = 0;         ///< all of VLA: (start of) lambda0; 0: the mixer's own
+  Index nudge_period = -1;    ///< vla-v1, vla-v3: updates between nudges; -1: the mixer's own
+  double nudge = -1;          ///< vla-v1, vla-v3: what a nudge adds; -1: the mixer's own
+  double symbolic = 0;        ///< vla-v1: weight of the symbolic direction; 0: none
+  std::string form = "auto";  ///< all but softmax, of the recurrent operators: auto, step or chunk
 };
 
 struct ModelKind {

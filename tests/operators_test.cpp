@@ -1,8 +1,6 @@
 // The two recurrent operators against the same maths composed of primitive ops: outputs, states and
 // every gradient.
 
-#include <functional>
-
 #include "framework/ops/shaping.hpp"
 #include "framework/parallel.hpp"
 #include "framework/random.hpp"
@@ -10,43 +8,12 @@
 #include "models/vla/inverse_penalty.hpp"
 #include "models/vla/penalty_tracker.hpp"
 #include "tests/compare.hpp"
+#include "tests/operator_results.hpp"
 
 namespace vla {
 namespace {
 
 constexpr double kTolerance = 1e-10;
-
-// What an operator gives: results, then the gradients of a random weighting of them.
-std::vector<Tensor> results_and_gradients(
-    const std::vector<Tensor>& inputs,
-    const std::function<std::vector<Var>(const std::vector<Var>&)>& function) {
-  std::vector<Var> variables;
-  for (const Tensor& input : inputs) variables.push_back(Var::parameter(input));
-  Tape tape;
-  std::vector<Var> flat;
-  std::vector<Tensor> all;
-  for (const Var& result : function(variables)) {
-    all.push_back(result.value());
-    flat.push_back(reshape(result, {result.value().elements()}));
-  }
-  const Var joined = concat(flat, 0);
-  Rng rng(99);
-  Gradients gradients;  // none flow through results that depend on no input, as at T = 0
-  if (joined.requires_gradient())
-    gradients = tape.backward(joined, rng.normal(joined.shape(), joined.dtype()));
-  for (const Var& variable : variables) {
-    const Tensor* gradient = gradients.find(variable);
-    all.push_back(gradient ? *gradient : Tensor::zeros(variable.shape(), variable.dtype()));
-  }
-  return all;
-}
-
-void compare(const std::vector<Tensor>& actual, const std::vector<Tensor>& reference,
-             double tolerance) {
-  BOOST_REQUIRE_EQUAL(actual.size(), reference.size());
-  for (std::size_t i = 0; i < actual.size(); ++i)
-    BOOST_TEST_CONTEXT("result " << i) check_close(actual[i], reference[i], tolerance);
-}
 
 struct Sizes {
   Index batch = 2, time = 7, heads = 2, key = 5, value = 3;

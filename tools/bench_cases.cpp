@@ -10,14 +10,7 @@ namespace vla {
 namespace {
 
 // The forms that each operator has.
-constexpr OperatorForm kPenaltyForms[] = {OperatorForm::step, OperatorForm::chunk};
-constexpr OperatorForm kMemoryForms[] = {OperatorForm::step};
-
-std::string form_name(OperatorForm form) { return form == OperatorForm::step ? "step" : "chunk"; }
-
-std::string form_name(OperatorForm penalty, OperatorForm memory) {
-  return penalty == memory ? form_name(memory) : form_name(penalty) + "/" + form_name(memory);
-}
+constexpr OperatorForm kForms[] = {OperatorForm::step, OperatorForm::chunk};
 
 // The operators' inputs as they are in exact VLA: q and k are unit(elu(.) + 1), beta in (0, 1).
 struct Operands {
@@ -39,8 +32,9 @@ struct Operands {
                            {.form = form})
         .output;
   }
-  Var recalled(const Var& coefficient, OperatorForm /*one so far*/) const {
-    return delta_rule({.query = query, .key = key, .coefficient = coefficient, .value = value})
+  Var recalled(const Var& coefficient, OperatorForm form) const {
+    return delta_rule({.query = query, .key = key, .coefficient = coefficient, .value = value},
+                      {.form = form})
         .output;
   }
 };
@@ -71,10 +65,10 @@ Workload memory_alone(const BenchShape& shape, OperatorForm form) {
           [=] { return in.recalled(coefficient, form); }};
 }
 
-Workload both_operators(const BenchShape& shape, OperatorForm penalty, OperatorForm memory) {
+Workload both_operators(const BenchShape& shape, OperatorForm form) {
   const Operands in(shape);
   return {{in.query, in.key, in.value, in.beta, in.lambda0},
-          [=] { return in.recalled(scale_heads(in.solved(penalty), in.beta), memory); }};
+          [=] { return in.recalled(scale_heads(in.solved(form), in.beta), form); }};
 }
 
 Workload layer(const BenchShape& shape, const MixerFactory& make_mixer) {
@@ -94,39 +88,37 @@ AttentionOptions attention(const BenchShape& shape) {
 
 std::vector<BenchCase> bench_operators() {
   std::vector<BenchCase> cases;
-  for (OperatorForm form : kPenaltyForms)
-    cases.push_back({"inverse-penalty", form_name(form), kVlaOperations / 2,
-                     [=](const BenchShape& shape) { return penalty_alone(shape, form); }});
-  for (OperatorForm form : kPenaltyForms)
-    cases.push_back({"inverse-penalty-two", form_name(form), 0,
-                     [=](const BenchShape& shape) { return penalty_of_two(shape, form); }});
-  for (OperatorForm form : kMemoryForms)
-    cases.push_back({"delta-rule", form_name(form), kVlaOperations / 2,
-                     [=](const BenchShape& shape) { return memory_alone(shape, form); }});
-  for (OperatorForm penalty : kPenaltyForms)
-    for (OperatorForm memory : kMemoryForms)
-      cases.push_back(
-          {"vla-operators", form_name(penalty, memory), kVlaOperations,
-           [=](const BenchShape& shape) { return both_operators(shape, penalty, memory); }});
+  const auto add = [&](const char* name, double operations, auto make) {
+    for (OperatorForm form : kForms)
+      cases.push_back({name, std::string(form_name(form)), operations,
+                       [=](const BenchShape& shape) { return make(shape, form); }});
+  };
+  add("inverse-penalty", kVlaOperations / 2, penalty_alone);
+  add("inverse-penalty-two", 0, penalty_of_two);
+  add("delta-rule", kVlaOperations / 2, memory_alone);
+  add("vla-operators", kVlaOperations, both_operators);
   return cases;
 }
 
 std::vector<BenchCase> bench_layers() {
   std::vector<BenchCase> cases;
-  for (OperatorForm form : kPenaltyForms)
-    cases.push_back({"vla", form_name(form, kMemoryForms[0]), 0, [=](const BenchShape& shape) {
-                       return layer(shape, [&](Rng& rng) {
-                         return std::make_unique<Vla>(
-                             VlaOptions{.attention = attention(shape), .form = form}, rng);
-                       });
-                     }});
-  for (const ModelKind& kind : model_kinds()) {
-    if (kind.name == "vla") continue;
-    cases.push_back({std::string(kind.name), kind.name == "softmax" ? "whole" : "step", 0,
-                     [&kind](const BenchShape& shape) {
+  const auto add = [&](std::string_view name, OperatorForm form) {
+    cases.push_back({std::string(name),
+                     form == OperatorForm::automatic ? "whole" : std::string(form_name(form)), 0,
+                     [=](const BenchShape& shape) {
                        return layer(shape,
-                                    mixer_factory(kind.name, {.attention = attention(shape)}));
+                                    mixer_factory(name, {.attention = attention(shape),
+                                                         .form = std::string(form_name(form))}));
                      }});
+  };
+  for (const ModelKind& kind : model_kinds()) {
+    if (kind.name == "softmax") {
+      add(kind.name, OperatorForm::automatic);
+      continue;
+    }
+    add(kind.name, OperatorForm::step);
+    // The stabilisers of the published versions have no chunk form.
+    if (!kind.name.starts_with("vla-v")) add(kind.name, OperatorForm::chunk);
   }
   return cases;
 }

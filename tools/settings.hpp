@@ -82,6 +82,8 @@ void visit_model_settings(TrainOptions& options, See&& see) {
   see("symbolic", mixer.symbolic,
       "vla-v1: weight of the symbolic penalty, which relates equal tokens, later ones too, and so "
       "is not causal; 0: none");
+  see("operator-form", mixer.form,
+      "all but softmax: step (token by token), chunk (matrix products) or auto");
   see("positions", options.positions, "learned positions");
   see("tied-head", options.tied_head, "logits from the token table");
   see("deviation", mixer.attention.deviation, "of the normal distribution weights start from");

@@ -39,7 +39,8 @@ Var DeltaNet::operator()(const Var& x) {
   const Var o = merge_heads(delta_rule({.query = q,
                                         .key = k,
                                         .coefficient = scale_heads(k, beta),
-                                        .value = projections_.value(x)})
+                                        .value = projections_.value(x)},
+                                       {.form = options_.form})
                                 .output);
   return projections_.output(norm_ ? (*norm_)(o) : o);
 }

@@ -12,6 +12,7 @@ struct DeltaNetOptions {
   bool rate_from_key = false;  ///< beta = sigmoid(affine(unit k)) over all heads, instead of from x
   bool output_norm = true;
   double unit_floor = 1e-6;
+  OperatorForm form = OperatorForm::automatic;  ///< of the delta rule
 };
 
 /// S_t = S_{t-1} + beta_t (v_t - S_{t-1} k_t) k_t^T with unit keys, o_t = S_t q_t, then an optional
@@ -22,6 +23,7 @@ class DeltaNet : public Mixer {
   DeltaNet(const DeltaNetOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override;
+  OperatorForm form() const override { return chunk_unless_step(options_.form); }
   void visit(PartVisitor& parts) override;
 
  private:
@@ -45,6 +47,7 @@ class GatedDeltaNet : public Mixer {
   GatedDeltaNet(const GatedDeltaNetOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override;
+  OperatorForm form() const override { return OperatorForm::step; }
   void visit(PartVisitor& parts) override;
 
  private:

@@ -14,8 +14,9 @@ LinearTransformer::LinearTransformer(const LinearTransformerOptions& options, Rn
 
 Var LinearTransformer::operator()(const Var& x) {
   const Var q = elu_plus_one(projections_.query(x)), k = elu_plus_one(projections_.key(x));
-  const Var memory =
-      delta_rule({.query = q, .coefficient = k, .value = projections_.value(x)}).output;
+  const Var memory = delta_rule({.query = q, .coefficient = k, .value = projections_.value(x)},
+                                {.form = options_.form})
+                         .output;
   const Var weight = sum(cumulative_sum(k, 1) * q, {-1}, {.keep = true});
   const Var denominator =
       options_.guard == DenominatorGuard::add

@@ -13,6 +13,7 @@ struct LinearTransformerOptions {
   AttentionOptions attention;
   DenominatorGuard guard = DenominatorGuard::floor;
   double guard_value = 1e-6;
+  OperatorForm form = OperatorForm::automatic;  ///< of the delta rule
 };
 
 /// o_t = S_t phi(q_t) / (z_t . phi(q_t)), S_t = sum_{s<=t} v_s phi(k_s)^T, z_t = sum_{s<=t}
@@ -23,6 +24,7 @@ class LinearTransformer : public Mixer {
   LinearTransformer(const LinearTransformerOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override;
+  OperatorForm form() const override { return chunk_unless_step(options_.form); }
   void visit(PartVisitor& parts) override;
 
  private:

@@ -84,8 +84,8 @@ StabilizedResult stabilized_by_chunk(const StabilizedInputs& in, const Stabilize
                   .key = in.key,
                   .coefficient = alpha,
                   .value = in.value});
-  return {memory.output, inverted(solved.state.penalty), memory.final_state.value(), counted_updates(in),
-          OperatorForm::chunk};
+  return {memory.output, inverted(solved.state.penalty), memory.final_state.value(),
+          counted_updates(in), OperatorForm::chunk};
 }
 
 }  // namespace vla

@@ -49,11 +49,13 @@ Vla::Result Vla::run(const Var& x) {
                       {.restore_period = options_.restore_period, .form = options_.form});
   const Var alpha = scale_heads(solved.output, beta);
   const DeltaRuleResult memory =
-      delta_rule({.query = q, .key = k, .coefficient = alpha, .value = v});
+      delta_rule({.query = q, .key = k, .coefficient = alpha, .value = v}, {.form = options_.form});
 
   return {projections_.output(norm_(merge_heads(memory.output))), solved.state.penalty,
           memory.final_state.value()};
 }
+
+OperatorForm Vla::form() const { return chunk_unless_step(options_.form); }
 
 void Vla::visit(PartVisitor& parts) {
   projections_.visit(parts);

@@ -14,10 +14,10 @@ struct VlaOptions {
   AttentionOptions attention;
   FeatureMap feature_map = FeatureMap::elu_plus_one;
   PenaltyKind penalty = PenaltyKind::key;
-  Index rank = 1;                          ///< directions per token with PenaltyKind::learned
-  bool forget = false;                     ///< a learned gamma per token and head
-  Index restore_period = 0;                ///< see InversePenaltyOptions
-  OperatorForm form = OperatorForm::step;  ///< of the inverse penalty
+  Index rank = 1;                               ///< directions per token with PenaltyKind::learned
+  bool forget = false;                          ///< a learned gamma per token and head
+  Index restore_period = 0;                     ///< see InversePenaltyOptions
+  OperatorForm form = OperatorForm::automatic;  ///< of both operators
   double unit_floor = 1e-6;
   double lambda_floor = 0.01;
   double lambda_start = 0.1;
@@ -46,6 +46,7 @@ class Vla : public Mixer {
   };
   Result run(const Var& x);
 
+  OperatorForm form() const override;
   void visit(PartVisitor& parts) override;
 
  private:

@@ -6,6 +6,7 @@
 #include "framework/ops/pointwise.hpp"
 #include "framework/ops/shaping.hpp"
 #include "models/vla/penalty_builder.hpp"
+#include "models/vla/stabilized_chunk.hpp"
 
 namespace vla {
 namespace {
@@ -95,6 +96,8 @@ Var VlaV1::operator()(const Var& x, const Tensor& tokens) {
   const bool related = options_.symbolic > 0 && tokens.defined();
   return run(x, related ? equal_tokens(tokens, x.dtype()) : Tensor()).output;
 }
+
+OperatorForm VlaV1::form() const { return whole_sequence_form(options_.recurrence, options_.form); }
 
 void VlaV1::visit(PartVisitor& parts) {
   projections_.visit(parts);

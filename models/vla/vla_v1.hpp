@@ -70,6 +70,7 @@ class VlaV1 : public Mixer {
   /// Throws Error where they are missing.
   Result run(const Var& x, const Tensor& relations = {});
 
+  OperatorForm form() const override;
   void visit(PartVisitor& parts) override;
 
  private:

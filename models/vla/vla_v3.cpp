@@ -8,6 +8,7 @@
 #include "framework/ops/pointwise.hpp"
 #include "framework/ops/reduce.hpp"
 #include "models/vla/penalty_builder.hpp"
+#include "models/vla/stabilized_chunk.hpp"
 
 namespace vla {
 namespace {
@@ -60,6 +61,10 @@ VlaV3::Result VlaV3::run(const Var& x) {
           .memory = result.memory,
           .updates = result.updates,
           .form = result.form};
+}
+
+OperatorForm VlaV3::form() const {
+  return whole_sequence_form(recurrence_options(options_), options_.form);
 }
 
 void VlaV3::visit(PartVisitor& parts) {

@@ -38,6 +38,7 @@ class VlaV3 : public Mixer {
   };
   Result run(const Var& x);
 
+  OperatorForm form() const override;
   void visit(PartVisitor& parts) override;
 
  private:
