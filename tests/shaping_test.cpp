@@ -27,6 +27,20 @@ using Values = std::vector<double>;
 
 BOOST_AUTO_TEST_SUITE(shaping)
 
+BOOST_AUTO_TEST_CASE(cast_changes_the_type_and_casts_the_gradient_back) {
+  const Var x = Var::parameter(Tensor::from<double>({2}, {0.1, 3}));
+  Tape tape;
+  const Var narrow = cast(x, DType::float32);
+  BOOST_TEST(narrow.dtype() == DType::float32);
+  BOOST_TEST(narrow.value().at<float>({0}) == 0.1f);
+  const Gradients gradients = tape.backward(narrow, Tensor::from<float>({2}, {0.1f, 2}));
+  BOOST_TEST(gradients[x].at<double>({0}) == double(0.1f));
+  BOOST_TEST(gradients[x].at<double>({1}) == 2.0);
+  BOOST_TEST(cast(x, DType::float64).identity() == x.identity());
+  BOOST_CHECK_EXCEPTION(cast(Var(Tensor::zeros({1}, DType::int64)), DType::float32), Error,
+                        says("cast: from int64 to float32 is not allowed; float32 or float64"));
+}
+
 BOOST_AUTO_TEST_CASE(reshape_copies_nothing) {
   const Var x(counting({2, 3}));
   const Var y = reshape(x, {3, -1});

@@ -170,6 +170,18 @@ Var reshape(const Var& x, std::vector<Index> sizes, CallSite site) {
       site);
 }
 
+Var cast(const Var& x, DType dtype, CallSite site) {
+  check(is_floating(x.dtype()) && is_floating(dtype), "cast: from ", x.dtype(), " to ", dtype,
+        " is not allowed; float32 or float64");
+  if (x.dtype() == dtype) return x;
+  return record(
+      "cast", x.value().to(dtype), {x}, {},
+      [from = x.dtype()](const BackwardContext& at) -> std::vector<Tensor> {
+        return {at.gradient().to(from)};
+      },
+      site);
+}
+
 Var permute(const Var& x, const std::vector<int>& axes, CallSite site) {
   const std::vector<int> forward = checked_permutation(x.shape(), axes);
   std::vector<int> inverse(forward.size());

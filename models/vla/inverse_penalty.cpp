@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "framework/ops/shaping.hpp"
 #include "models/vla/penalty_arrays.hpp"
 
 namespace vla {
@@ -84,6 +85,25 @@ std::vector<Tensor> gradients(const PenaltySizes& n, const InversePenaltyOptions
 
 Tensor value_or_none(const Var& x) { return x.defined() ? x.value() : Tensor(); }
 
+// With forgetting M may become as ill-conditioned as 1 / (product of gamma), and A amplifies
+// rounding by that: float32 would lose the gradients (of 1e-3 where float64 gives 1e-5).
+InversePenaltyResult in_float64(const Var& x, const Penalty& penalty,
+                                const InversePenaltyOptions& options, CallSite site) {
+  const auto wide = [&](const Var& part) {
+    return part.defined() ? cast(part, DType::float64, site) : part;
+  };
+  const Var directions = wide(penalty.directions);
+  const bool own = x.identity() == penalty.directions.identity();
+  InversePenaltyResult result = inverse_penalty(own ? directions : wide(x),
+                                                {.directions = directions,
+                                                 .weights = wide(penalty.weights),
+                                                 .forget = wide(penalty.forget),
+                                                 .lambda0 = wide(penalty.lambda0)},
+                                                options, site);
+  result.output = cast(result.output, x.dtype(), site);
+  return result;
+}
+
 bool will_be_recorded(const std::vector<Var>& inputs) {
   return Tape::current() != nullptr && std::ranges::any_of(inputs, &Var::requires_gradient);
 }
@@ -98,6 +118,8 @@ InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,
   const std::vector<Var> inputs{x, penalty.directions, penalty.weights, penalty.forget,
                                 penalty.lambda0};
   const bool by_step = resolved(options.form, n.time) == OperatorForm::step;
+  if (!by_step && penalty.forget.defined() && x.dtype() == DType::float32)
+    return in_float64(x, penalty, options, site);
   const Shape matrices{n.batch, n.heads, n.width, n.width};
   Tensor y = empty_like(x.value());
   PenaltyState state{.penalty = Tensor(matrices, DType::float64),

@@ -9,9 +9,7 @@ namespace vla {
 namespace {
 
 constexpr Index kChunksPerSegment = 8;  // between two factorisations of M
-// The least product of gamma over a chunk: its inverse multiplies the rounding error of A.
-template <class T>
-constexpr double kLeastProduct = sizeof(T) == 4 ? 0.25 : 0.05;
+constexpr double kLeastProduct = 0.05;  // of gamma over a chunk
 
 // M over one segment, forgetting and all: M(after) = decay M(before) + sum. In float64, since A
 // amplifies the error of M.
@@ -116,7 +114,7 @@ PenaltyPlan make_penalty_plan(const PenaltyArrays<T>& in, Index chunk) {
             "; 0 < gamma <= 1 is needed");
       const bool opens_segment = t == 0 || plan.segments.back().restores;
       PenaltyChunk* last = t == 0 ? nullptr : &plan.chunks.back();
-      if (!opens_segment && last->count < chunk && last->decay * gamma >= kLeastProduct<T>) {
+      if (!opens_segment && last->count < chunk && last->decay * gamma >= kLeastProduct) {
         last->decay *= gamma;
         ++last->count;
       } else {
