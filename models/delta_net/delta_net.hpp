@@ -3,6 +3,7 @@
 #pragma once
 
 #include "models/attention.hpp"
+#include "models/diagnostics.hpp"
 
 namespace vla {
 
@@ -22,9 +23,13 @@ class DeltaNet : public Mixer {
   DeltaNet(const DeltaNetOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override;
+  Diagnostics diagnose(const Var& x, const Tensor& tokens,
+                       const DiagnosticsOptions& options) override;
   void visit(PartVisitor& parts) override;
 
  private:
+  DeltaRuleInputs memory_inputs(const Var& x) const;
+
   DeltaNetOptions options_;
   AttentionProjections projections_;
   Linear beta_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "models/attention.hpp"
+#include "models/diagnostics.hpp"
 
 namespace vla {
 
@@ -23,9 +24,13 @@ class LinearTransformer : public Mixer {
   LinearTransformer(const LinearTransformerOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override;
+  Diagnostics diagnose(const Var& x, const Tensor& tokens,
+                       const DiagnosticsOptions& options) override;
   void visit(PartVisitor& parts) override;
 
  private:
+  MemoryInputs memory_inputs(const Var& x) const;
+
   LinearTransformerOptions options_;
   AttentionProjections projections_;
 };

@@ -130,11 +130,17 @@ VlaV1::Result VlaV1::run(const Var& x, const Tensor& relations) {
   }
   const StabilizedResult result = stabilized_recurrence(inputs, options_.recurrence);
   return {projections_.output(norm_(merge_heads(result.output))), penalty_.lambda(k),
-          result.inverse, result.memory};
+          result.inverse, result.memory, inputs};
 }
 
 Var VlaV1::operator()(const Var& x, const Tensor& tokens) {
   return run(x, options_.symbolic > 0 ? equal_tokens(tokens, x.dtype()) : Tensor()).output;
+}
+
+Diagnostics VlaV1::diagnose(const Var& x, const Tensor& tokens, const DiagnosticsOptions& options) {
+  const PauseRecording only_looked_at;
+  const Tensor relations = options_.symbolic > 0 ? equal_tokens(tokens, x.dtype()) : Tensor();
+  return vla::diagnose(run(x, relations).inputs, options_.recurrence, {}, options);
 }
 
 void VlaV1::visit(PartVisitor& parts) {

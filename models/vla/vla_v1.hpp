@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "models/attention.hpp"
+#include "models/diagnostics.hpp"
 #include "models/vla/stabilized_recurrence.hpp"
 
 namespace vla {
@@ -63,11 +64,16 @@ class VlaV1 : public Mixer {
     Tensor lambda;   // the reported lambda_t (B, T)
     Tensor inverse;  // A after the last token (B, H, d, d)
     Tensor memory;   // S after the last token (B, H, d_v, d)
+    /// Of the recurrence, for diagnose().
+    StabilizedInputs inputs;
   };
   /// With `relations` R (B, T, T) and W = N^(-1/2) R N^(-1/2), N the row sums (over all columns)
   /// plus 1e-6, a token t whose row of W has an entry that is not zero up to column t gets one more
   /// update, with sqrt(g) sum_{j<=t} W[t,j] k_j, g = options.symbolic.
   Result run(const Var& x, const Tensor& relations = {});
+
+  Diagnostics diagnose(const Var& x, const Tensor& tokens,
+                       const DiagnosticsOptions& options) override;
 
   void visit(PartVisitor& parts) override;
 

@@ -38,21 +38,25 @@ VlaV3::VlaV3(const VlaV3Options& options, Rng& rng)
       norm_(options_.attention.heads * options_.attention.value_width, options_.norm_epsilon,
             options_.attention.dtype) {}
 
-Var VlaV3::operator()(const Var& x) {
+VlaV3::Result VlaV3::run(const Var& x) {
   const Var raw_key = projections_.key(x);
   const Var q = elu_plus_one(projections_.query(x)), k = elu_plus_one(raw_key);
-  const Var memory =
-      stabilized_recurrence(
-          {.query = q,
-           .key = unit(k, options_.unit_floor),
-           .value = projections_.value(x),
-           .directions = unit_directions_of(directions_, raw_key, options_.unit_floor)},
-          recurrence_options(options_))
-          .output;
+  const StabilizedInputs inputs{
+      .query = q,
+      .key = unit(k, options_.unit_floor),
+      .value = projections_.value(x),
+      .directions = unit_directions_of(directions_, raw_key, options_.unit_floor)};
+  const Var memory = stabilized_recurrence(inputs, recurrence_options(options_)).output;
   const Var weight = sum(cumulative_sum(k, 1) * q, {-1}, {.keep = true});
   const Var denominator =
       clamp(weight, options_.denominator_floor, std::numeric_limits<double>::infinity());
-  return projections_.output(norm_(merge_heads(memory / denominator)));
+  return {projections_.output(norm_(merge_heads(memory / denominator))), inputs, denominator};
+}
+
+Diagnostics VlaV3::diagnose(const Var& x, const Tensor&, const DiagnosticsOptions& options) {
+  const PauseRecording only_looked_at;
+  const Result result = run(x);
+  return vla::diagnose(result.inputs, recurrence_options(options_), result.denominator, options);
 }
 
 void VlaV3::visit(PartVisitor& parts) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "models/attention.hpp"
+#include "models/diagnostics.hpp"
 #include "models/vla/stabilized_recurrence.hpp"
 
 namespace vla {
@@ -26,7 +27,16 @@ class VlaV3 : public Mixer {
   using Mixer::operator();
   VlaV3(const VlaV3Options& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
-  Var operator()(const Var& x) override;
+  Var operator()(const Var& x) override { return run(x).output; }
+
+  struct Result {
+    Var output;               // (B, T, width)
+    StabilizedInputs inputs;  // of the recurrence, for diagnose()
+    Var denominator;          // max(z . phi(q), floor) (B, T, H, 1)
+  };
+  Result run(const Var& x);
+  Diagnostics diagnose(const Var& x, const Tensor& tokens,
+                       const DiagnosticsOptions& options) override;
   void visit(PartVisitor& parts) override;
 
  private:
