@@ -42,18 +42,21 @@ SequenceModel::SequenceModel(const SequenceModelConfig& config, const MixerFacto
                          LinearOptions{.deviation = config.deviation, .dtype = config.dtype});
 }
 
-Var SequenceModel::operator()(const Tensor& tokens) {
+Var SequenceModel::embed(const Tensor& tokens) const {
   check(tokens.rank() == 2, "model: tokens have shape ", tokens.shape(), "; (B, T) is needed");
-  Var x = tokens_(tokens);
-  if (positions_) {
-    const Index time = tokens.size(1);
-    check(time <= config_.positions, "model: ", time, " tokens, but positions for ",
-          config_.positions);
-    Tensor places({time}, DType::int64);
-    const std::span<Index> numbers = places.mutable_values<Index>();
-    std::iota(numbers.begin(), numbers.end(), 0);
-    x = x + (*positions_)(places);
-  }
+  const Var x = tokens_(tokens);
+  if (!positions_) return x;
+  const Index time = tokens.size(1);
+  check(time <= config_.positions, "model: ", time, " tokens, but positions for ",
+        config_.positions);
+  Tensor places({time}, DType::int64);
+  const std::span<Index> numbers = places.mutable_values<Index>();
+  std::iota(numbers.begin(), numbers.end(), 0);
+  return x + (*positions_)(places);
+}
+
+Var SequenceModel::operator()(const Tensor& tokens) {
+  Var x = embed(tokens);
   for (Block& block : blocks_) x = block(x, tokens);
   return norm_(x);
 }

@@ -41,6 +41,9 @@ class SequenceModel {
  public:
   SequenceModel(const SequenceModelConfig& config, const MixerFactory& make_mixer, Rng& rng);
   Var operator()(const Tensor& tokens);
+  /// What the first block is given: token rows and positions, (B, T, width).
+  Var embed(const Tensor& tokens) const;
+  std::vector<Block>& blocks() { return blocks_; }
   const Var& token_table() const { return tokens_.weight; }
   void visit(PartVisitor& parts);
 
@@ -62,6 +65,7 @@ class LanguageModel {
  public:
   LanguageModel(const LanguageModelConfig& config, const MixerFactory& make_mixer, Rng& rng);
   Var operator()(const Tensor& tokens);
+  SequenceModel& body() { return body_; }
   void visit(PartVisitor& parts);
 
  private:

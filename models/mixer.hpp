@@ -10,6 +10,9 @@
 
 namespace vla {
 
+struct Diagnostics;
+struct DiagnosticsOptions;
+
 /// A causal map of sequences: x (B, T, width) -> (B, T, width). Softmax attention, linear
 /// attention, DeltaNet and VLA are mixers; a user's own becomes one by deriving from this.
 class Mixer {
@@ -22,6 +25,10 @@ class Mixer {
   /// a mixer that has none.
   virtual OperatorForm form() const { return OperatorForm::automatic; }
   virtual void visit(PartVisitor& parts) = 0;
+  /// What the mixer does with x, made from `tokens`: see models/diagnostics.hpp. Throws Error for a
+  /// mixer that does not say.
+  virtual Diagnostics diagnose(const Var& x, const Tensor& tokens,
+                               const DiagnosticsOptions& options);
 };
 
 /// Makes the mixer of one block.

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "models/delta_net/delta_net.hpp"
+#include "models/diagnostics.hpp"
 #include "models/language_model.hpp"
 #include "models/linear_transformer/linear_transformer.hpp"
 #include "models/softmax_transformer/softmax_transformer.hpp"

@@ -4,7 +4,6 @@
 #include <iostream>
 #include <memory>
 
-#include "framework/checkpoint.hpp"
 #include "framework/parallel.hpp"
 #include "tools/command_line.hpp"
 #include "tools/run.hpp"
@@ -27,13 +26,8 @@ int run_eval(const CLI::App& app, const Request& request) {
         " is not allowed; 0 to 4096");
   const RunDirectory run(request.run);
   TrainOptions options = run.options();
-  check_settings(options);
-  check_same_run(options, run.checkpoint());
-  const Index threads = request.threads > 0 ? request.threads : options.threads;
-  if (threads > 0) set_thread_count(static_cast<int>(threads));
-
-  LanguageModel model = make_model(options, *make_task(options));
-  load_checkpoint(run.checkpoint(), parameters(model), nullptr);
+  LanguageModel model = trained_model(options, run.checkpoint());
+  if (request.threads > 0) set_thread_count(static_cast<int>(request.threads));
 
   std::vector<std::pair<std::string, std::string>> changes;
   TaskConfig given = request.data;

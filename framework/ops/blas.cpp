@@ -4,8 +4,15 @@
 
 #include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "framework/parallel.hpp"
+
+// The LAPACK inside OpenBLAS, which comes without a C header. The last two arguments are the
+// lengths of the texts, as Fortran passes them.
+extern "C" void dsyev_(const char* job, const char* triangle, const blasint* n, double* a,
+                       const blasint* stride, double* eigenvalues, double* work,
+                       const blasint* work_size, blasint* info, std::size_t, std::size_t);
 
 namespace vla {
 namespace {
@@ -84,6 +91,17 @@ void parallel_gemm(Transpose a_op, Transpose b_op, Index m, Index n, Index k, T 
            ldc);
     });
   }
+}
+
+void symmetric_eigenvalues(double* a, Index n, double* eigenvalues) {
+  use_one_blas_thread();
+  // dsyev's best work size is (block + 2) n, and its blocks are of 32.
+  std::vector<double> work(static_cast<std::size_t>(34 * n));
+  const blasint size = blas_size(n), work_size = blas_size(34 * n);
+  blasint info = 0;
+  dsyev_("N", "U", &size, a, &size, eigenvalues, work.data(), &work_size, &info, 1, 1);
+  check(info == 0, "symmetric_eigenvalues: LAPACK's dsyev gave up on a (", n, ", ", n,
+        ") matrix with code ", info);
 }
 
 template void gemm<float>(Transpose, Transpose, Index, Index, Index, float, const float*, Index,

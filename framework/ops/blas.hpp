@@ -1,4 +1,4 @@
-// Matrix products on plain row-major arrays, through OpenBLAS.
+// Matrix products and eigenvalues on plain row-major arrays, through OpenBLAS.
 #pragma once
 
 #include "framework/tensor.hpp"
@@ -19,5 +19,10 @@ void gemm(Transpose a_op, Transpose b_op, Index m, Index n, Index k, T alpha, co
 template <class T>
 void parallel_gemm(Transpose a_op, Transpose b_op, Index m, Index n, Index k, T alpha, const T* a,
                    Index lda, const T* b, Index ldb, T beta, T* c, Index ldc);
+
+/// Writes the n eigenvalues of the symmetric matrix `a` (n, n), which is spoilt, in ascending
+/// order; n >= 1; on one thread. Only one triangle is read. Throws Error if LAPACK's iteration does
+/// not converge; every element must be finite.
+void symmetric_eigenvalues(double* a, Index n, double* eigenvalues);
 
 }  // namespace vla

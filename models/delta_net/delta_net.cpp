@@ -2,7 +2,6 @@
 
 #include "framework/ops/normalize.hpp"
 #include "framework/ops/pointwise.hpp"
-#include "models/delta_rule.hpp"
 
 namespace vla {
 namespace {
@@ -31,18 +30,23 @@ DeltaNet::DeltaNet(const DeltaNetOptions& options, Rng& rng)
                   options_.attention.dtype);
 }
 
-Var DeltaNet::operator()(const Var& x) {
+DeltaRuleInputs DeltaNet::memory_inputs(const Var& x) const {
   const Var k = unit(projections_.key(x), options_.unit_floor);
   const Var raw_q = projections_.query(x);
   const Var q = options_.unit_query ? unit(raw_q, options_.unit_floor) : raw_q;
   const Var beta = sigmoid(beta_(options_.rate_from_key ? merge_heads(k) : x));
-  const Var o = merge_heads(delta_rule({.query = q,
-                                        .key = k,
-                                        .coefficient = scale_heads(k, beta),
-                                        .value = projections_.value(x)},
-                                       {.form = options_.form})
-                                .output);
+  return {
+      .query = q, .key = k, .coefficient = scale_heads(k, beta), .value = projections_.value(x)};
+}
+
+Var DeltaNet::operator()(const Var& x) {
+  const Var o = merge_heads(delta_rule(memory_inputs(x), {.form = options_.form}).output);
   return projections_.output(norm_ ? (*norm_)(o) : o);
+}
+
+Diagnostics DeltaNet::diagnose(const Var& x, const Tensor&, const DiagnosticsOptions& options) {
+  const PauseRecording only_looked_at;
+  return vla::diagnose({.memory = memory_inputs(x)}, options);
 }
 
 void DeltaNet::visit(PartVisitor& parts) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "models/attention.hpp"
+#include "models/diagnostics.hpp"
 
 namespace vla {
 
@@ -24,9 +25,13 @@ class DeltaNet : public Mixer {
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override;
   OperatorForm form() const override { return chunk_unless_step(options_.form); }
+  Diagnostics diagnose(const Var& x, const Tensor& tokens,
+                       const DiagnosticsOptions& options) override;
   void visit(PartVisitor& parts) override;
 
  private:
+  DeltaRuleInputs memory_inputs(const Var& x) const;
+
   DeltaNetOptions options_;
   AttentionProjections projections_;
   Linear beta_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "models/attention.hpp"
+#include "models/diagnostics.hpp"
 
 namespace vla {
 
@@ -14,9 +15,14 @@ class SoftmaxTransformer : public Mixer {
   SoftmaxTransformer(const AttentionOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override;
+  /// The attention alone: there is no memory.
+  Diagnostics diagnose(const Var& x, const Tensor& tokens,
+                       const DiagnosticsOptions& options) override;
   void visit(PartVisitor& parts) override;
 
  private:
+  Var weights(const Var& x) const;  // (B, H, T, T)
+
   AttentionOptions options_;
   AttentionProjections projections_;
 };

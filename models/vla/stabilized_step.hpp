@@ -48,6 +48,10 @@ class StabilizedState {
   /// `before` and `after` S on either side of it.
   void backward(const StabilizedToken<T>& token, const std::vector<InverseStep<T>>& steps,
                 const T* before, const T* after);
+  /// alpha = A k, made a unit vector if the options say so; returns |A k|.
+  T coefficient(const T* k, std::vector<T>& alpha) const;
+  /// Shortens `error` to the options' limit.
+  void clip(std::vector<T>& error) const;
 
  private:
   void update(const T* u, T* du, std::vector<InverseStep<T>>& steps);
@@ -56,9 +60,6 @@ class StabilizedState {
   void backward_step(const InverseStep<T>& step);
   void backward_coefficient(const StabilizedToken<T>& token, const std::vector<T>& alpha, T length,
                             std::vector<T>& dalpha);
-  /// alpha = A k, made a unit vector if the options say so; returns |A k|.
-  T coefficient(const T* k, std::vector<T>& alpha) const;
-  void clip(std::vector<T>& error) const;
   void backward_clip(const std::vector<T>& error, std::vector<T>& gradient) const;
 
   StabilizedSizes n_;

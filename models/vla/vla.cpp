@@ -44,15 +44,22 @@ Vla::Result Vla::run(const Var& x) {
   const Var v = projections_.value(x);
   const Var beta = sigmoid(beta_(x));
 
-  const InversePenaltyResult solved =
-      inverse_penalty(k, penalty_(x, raw_key, k, beta),
-                      {.restore_period = options_.restore_period, .form = options_.form});
+  const Penalty penalty = penalty_(x, raw_key, k, beta);
+  const InversePenaltyResult solved = inverse_penalty(
+      k, penalty, {.restore_period = options_.restore_period, .form = options_.form});
   const Var alpha = scale_heads(solved.output, beta);
-  const DeltaRuleResult memory =
-      delta_rule({.query = q, .key = k, .coefficient = alpha, .value = v}, {.form = options_.form});
+  const DeltaRuleInputs inputs{.query = q, .key = k, .coefficient = alpha, .value = v};
+  const DeltaRuleResult memory = delta_rule(inputs, {.form = options_.form});
 
-  return {projections_.output(norm_(merge_heads(memory.output))), solved.state.penalty,
-          memory.final_state.value()};
+  return {projections_.output(norm_(merge_heads(memory.output))),
+          solved.state.penalty,
+          memory.final_state.value(),
+          {.memory = inputs, .penalty = penalty, .restore_period = options_.restore_period}};
+}
+
+Diagnostics Vla::diagnose(const Var& x, const Tensor&, const DiagnosticsOptions& options) {
+  const PauseRecording only_looked_at;
+  return vla::diagnose(run(x).inputs, options);
 }
 
 OperatorForm Vla::form() const { return chunk_unless_step(options_.form); }

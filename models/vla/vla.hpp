@@ -2,7 +2,7 @@
 #pragma once
 
 #include "models/attention.hpp"
-#include "models/delta_rule.hpp"
+#include "models/diagnostics.hpp"
 #include "models/vla/penalty_builder.hpp"
 
 namespace vla {
@@ -43,8 +43,12 @@ class Vla : public Mixer {
     Var output;      // (B, T, width)
     Tensor penalty;  // M after the last token (B, H, d, d)
     Tensor memory;   // S after the last token (B, H, d_v, d)
+    /// Of the core, for diagnose().
+    MemoryInputs inputs;
   };
   Result run(const Var& x);
+  Diagnostics diagnose(const Var& x, const Tensor& tokens,
+                       const DiagnosticsOptions& options) override;
 
   OperatorForm form() const override;
   void visit(PartVisitor& parts) override;

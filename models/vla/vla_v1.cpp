@@ -89,7 +89,8 @@ VlaV1::Result VlaV1::run(const Var& x, const Tensor& relations) {
           .inverse = result.inverse,
           .memory = result.memory,
           .updates = result.updates,
-          .form = result.form};
+          .form = result.form,
+          .inputs = inputs};
 }
 
 Var VlaV1::operator()(const Var& x, const Tensor& tokens) {
@@ -98,6 +99,12 @@ Var VlaV1::operator()(const Var& x, const Tensor& tokens) {
 }
 
 OperatorForm VlaV1::form() const { return whole_sequence_form(options_.recurrence, options_.form); }
+
+Diagnostics VlaV1::diagnose(const Var& x, const Tensor& tokens, const DiagnosticsOptions& options) {
+  const PauseRecording only_looked_at;
+  const Tensor relations = options_.symbolic > 0 ? equal_tokens(tokens, x.dtype()) : Tensor();
+  return vla::diagnose(run(x, relations).inputs, options_.recurrence, {}, options);
+}
 
 void VlaV1::visit(PartVisitor& parts) {
   projections_.visit(parts);

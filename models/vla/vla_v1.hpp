@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "models/attention.hpp"
+#include "models/diagnostics.hpp"
 #include "models/vla/stabilized_recurrence.hpp"
 #include "models/vla/symbolic_penalty.hpp"
 
@@ -58,12 +59,13 @@ class VlaV1 : public Mixer {
   Var operator()(const Var& x, const Tensor& tokens) override;
 
   struct Result {
-    Var output;         // (B, T, width)
-    Tensor lambda;      // the reported lambda_t (B, T)
-    Tensor inverse;     // A after the last token (B, H, d, d)
-    Tensor memory;      // S after the last token (B, H, d_v, d)
-    Tensor updates;     // int64 (B): updates counted up to the last token
-    OperatorForm form;  // step or chunk, whichever ran
+    Var output;               // (B, T, width)
+    Tensor lambda;            // the reported lambda_t (B, T)
+    Tensor inverse;           // A after the last token (B, H, d, d)
+    Tensor memory;            // S after the last token (B, H, d_v, d)
+    Tensor updates;           // int64 (B): updates counted up to the last token
+    OperatorForm form;        // step or chunk, whichever ran
+    StabilizedInputs inputs;  // of the recurrence, for diagnose()
   };
   /// With a symbolic weight `relations` R (B, T, T) are needed, in the element type of x, and
   /// tokens that are related to one up to themselves get one more update: see symbolic_direction.
@@ -71,6 +73,9 @@ class VlaV1 : public Mixer {
   Result run(const Var& x, const Tensor& relations = {});
 
   OperatorForm form() const override;
+  Diagnostics diagnose(const Var& x, const Tensor& tokens,
+                       const DiagnosticsOptions& options) override;
+
   void visit(PartVisitor& parts) override;
 
  private:

@@ -47,12 +47,13 @@ VlaV3::VlaV3(const VlaV3Options& options, Rng& rng)
 VlaV3::Result VlaV3::run(const Var& x) {
   const Var raw_key = projections_.key(x);
   const Var q = elu_plus_one(projections_.query(x)), k = elu_plus_one(raw_key);
-  const StabilizedResult result = stabilized_recurrence(
-      {.query = q,
-       .key = unit(k, options_.unit_floor),
-       .value = projections_.value(x),
-       .directions = unit_directions_of(directions_, raw_key, options_.unit_floor)},
-      recurrence_options(options_), options_.form);
+  const StabilizedInputs inputs{
+      .query = q,
+      .key = unit(k, options_.unit_floor),
+      .value = projections_.value(x),
+      .directions = unit_directions_of(directions_, raw_key, options_.unit_floor)};
+  const StabilizedResult result =
+      stabilized_recurrence(inputs, recurrence_options(options_), options_.form);
   const Var weight = sum(cumulative_sum(k, 1) * q, {-1}, {.keep = true});
   const Var denominator =
       clamp(weight, options_.denominator_floor, std::numeric_limits<double>::infinity());
@@ -60,11 +61,19 @@ VlaV3::Result VlaV3::run(const Var& x) {
           .inverse = result.inverse,
           .memory = result.memory,
           .updates = result.updates,
-          .form = result.form};
+          .form = result.form,
+          .inputs = inputs,
+          .denominator = denominator};
 }
 
 OperatorForm VlaV3::form() const {
   return whole_sequence_form(recurrence_options(options_), options_.form);
+}
+
+Diagnostics VlaV3::diagnose(const Var& x, const Tensor&, const DiagnosticsOptions& options) {
+  const PauseRecording only_looked_at;
+  const Result result = run(x);
+  return vla::diagnose(result.inputs, recurrence_options(options_), result.denominator, options);
 }
 
 void VlaV3::visit(PartVisitor& parts) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "models/attention.hpp"
+#include "models/diagnostics.hpp"
 #include "models/vla/stabilized_recurrence.hpp"
 
 namespace vla {
@@ -30,15 +31,19 @@ class VlaV3 : public Mixer {
   Var operator()(const Var& x) override { return run(x).output; }
 
   struct Result {
-    Var output;         // (B, T, width)
-    Tensor inverse;     // A after the last token (B, H, d, d)
-    Tensor memory;      // S after the last token (B, H, d_v, d)
-    Tensor updates;     // int64 (B): updates counted up to the last token
-    OperatorForm form;  // step or chunk, whichever ran
+    Var output;               // (B, T, width)
+    Tensor inverse;           // A after the last token (B, H, d, d)
+    Tensor memory;            // S after the last token (B, H, d_v, d)
+    Tensor updates;           // int64 (B): updates counted up to the last token
+    OperatorForm form;        // step or chunk, whichever ran
+    StabilizedInputs inputs;  // of the recurrence, for diagnose()
+    Var denominator;          // max(z . phi(q), floor) (B, T, H, 1)
   };
   Result run(const Var& x);
 
   OperatorForm form() const override;
+  Diagnostics diagnose(const Var& x, const Tensor& tokens,
+                       const DiagnosticsOptions& options) override;
   void visit(PartVisitor& parts) override;
 
  private:
