@@ -3,7 +3,9 @@
 
 #include <functional>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "framework/random.hpp"
 #include "framework/tensor.hpp"
@@ -19,7 +21,14 @@ struct Batch {
   Tensor tokens, targets;
 };
 
-/// A source of labelled sequences.
+/// A number that stands beside accuracy and loss, under its name in metrics.jsonl.
+struct Measure {
+  std::string name;
+  double value = 0;
+};
+
+/// A source of labelled sequences. A task that makes its examples needs the first four functions
+/// alone; the others are for data that come from outside.
 class Task {
  public:
   virtual ~Task() = default;
@@ -32,6 +41,17 @@ class Task {
   /// `size` examples, a pure function of the state of `rng`, on the CPU. Throws Error for a
   /// negative size.
   virtual Batch sample(Index size, Rng& rng) const = 0;
+
+  /// The same for evaluation: examples that share nothing with those of `sample`. Made examples
+  /// need no more than another stream.
+  virtual Batch sample_held_out(Index size, Rng& rng) const { return sample(size, rng); }
+  /// Other measures of a model whose mean held-out loss is `loss`.
+  virtual std::vector<Measure> measures(double /*loss*/) const { return {}; }
+  /// What others than a model reach in these measures. May take seconds.
+  virtual std::vector<Measure> references() const { return {}; }
+  /// Tells data from outside apart, so that a run does not go on with others; empty: there are
+  /// none.
+  virtual std::string fingerprint() const { return {}; }
 };
 
 inline constexpr Index kLargestVocabulary = Index{1} << 24;

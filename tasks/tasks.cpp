@@ -74,6 +74,15 @@ std::unique_ptr<Task> make_retrieval(const TaskConfig& config) {
                        .length = given_or(config.length, own.length)});
 }
 
+constexpr std::string_view kTextSettings[] = {"text", "length", "valid-share"};
+
+std::unique_ptr<Task> make_text(const TaskConfig& config) {
+  const TextOptions own;
+  return std::make_unique<Text>(TextOptions{.file = config.text,
+                                            .length = given_or(config.length, own.length),
+                                            .valid_share = config.valid_share});
+}
+
 constexpr TaskKind kKinds[] = {
     {"mqar", "multi-query associative recall: key value pairs, then keys to answer", kMqarSettings,
      make_mqar},
@@ -85,6 +94,8 @@ constexpr TaskKind kKinds[] = {
      kAssociativeRecallSettings, make_associative_recall},
     {"retrieval", "key value pairs, zeros, and one key to answer at the end", kRetrievalSettings,
      make_retrieval},
+    {"text", "the next byte of a file; vocabulary 256, length 256", kTextSettings, make_text,
+     "text"},
 };
 
 }  // namespace

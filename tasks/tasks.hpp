@@ -12,6 +12,7 @@
 #include "tasks/mqar.hpp"
 #include "tasks/retrieval.hpp"
 #include "tasks/task.hpp"
+#include "tasks/text.hpp"
 
 namespace vla {
 
@@ -32,6 +33,8 @@ struct TaskConfig {
   Index shortest_prefix = 0;
   bool show_answers = false;
   Index delay = 0;
+  std::string text = {};
+  double valid_share = 0.1;
 };
 
 struct TaskKind {
@@ -40,6 +43,8 @@ struct TaskKind {
   /// The members of TaskConfig that `make` reads, with '-' for '_'.
   std::span<const std::string_view> settings;
   std::unique_ptr<Task> (*make)(const TaskConfig& config);
+  /// The one of the settings that must be given; empty: none.
+  std::string_view required = {};
 };
 
 /// The tasks that can be asked for by name.

@@ -4,6 +4,7 @@
 #include <iostream>
 #include <memory>
 
+#include "framework/checkpoint.hpp"
 #include "framework/parallel.hpp"
 #include "tools/command_line.hpp"
 #include "tools/run.hpp"
@@ -26,9 +27,12 @@ int run_eval(const CLI::App& app, const Request& request) {
         " is not allowed; 0 to 4096");
   const RunDirectory run(request.run);
   TrainOptions options = run.options();
-  LanguageModel model = trained_model(options, run.checkpoint());
-  if (request.threads > 0) set_thread_count(static_cast<int>(request.threads));
+  check_settings(options);
+  check_same_run(options, run.checkpoint());
+  const Index threads = request.threads > 0 ? request.threads : options.threads;
+  if (threads > 0) set_thread_count(static_cast<int>(threads));
 
+  TrainOptions trained = options;
   std::vector<std::pair<std::string, std::string>> changes;
   TaskConfig given = request.data;
   visit_task_settings(given, [&](const std::string& name, auto& value, const char*) {
@@ -40,13 +44,23 @@ int run_eval(const CLI::App& app, const Request& request) {
       if (changed == name) parse_setting(name, text, value);
   });
   check_settings(options);
-  const std::unique_ptr<Task> task = make_task(options);
+  // The model's sizes do not depend on the file, and the one it learned from may be gone.
+  const bool other_text = trained.data.text != options.data.text;
+  check(other_text || options.data.valid_share <= trained.data.valid_share, "--valid-share ",
+        options.data.valid_share, " reaches into what the run learned from; ",
+        trained.data.valid_share, " or less, or another --text");
+  trained.data.text = options.data.text;
+  const std::unique_ptr<Task> task = make_task(options), trained_task = make_task(trained);
+  if (!other_text) check_same_data(*trained_task, run.checkpoint());
+  LanguageModel model = make_model(trained, *trained_task);
+  load_checkpoint(run.checkpoint(), parameters(model), nullptr);
   const Evaluation result = evaluate(model, *task, request.examples, options.batch,
                                      run_rng(options.seed, RunStream::final_evaluation));
   std::cout << fmt::format(
-      "held-out accuracy {:.4f}, loss {:.4f} ({} examples of {} tokens, "
-      "chance {:.3f})\n",
-      result.accuracy, result.loss, result.examples, task->length(), task->chance());
+      "held-out accuracy {:.4f}, loss {:.4f}{} ({} examples of {} tokens, "
+      "chance {:.3f}{})\n",
+      result.accuracy, result.loss, measures_text(result.measures), result.examples, task->length(),
+      task->chance(), measures_text(task->references()));
   return 0;
 }
 
@@ -63,6 +77,7 @@ Command eval_command(CLI::App& program) {
                         CLI::Option* option = add_setting(*app, name, value, description);
                         if (!option->get_default_str().empty()) option->default_str("as trained");
                       });
+  app->get_option("--text")->type_name("FILE");
   add_setting(*app, "examples", request->examples, "how many examples");
   add_setting(*app, "threads", request->threads, "CPU threads; 0: as trained");
   return {app, [app, request] { return run_eval(*app, *request); }};

@@ -15,10 +15,15 @@ Command tasks_command(CLI::App& program) {
             std::cout << fmt::format(fmt::runtime(row), "task", "vocabulary", "length", "chance",
                                      "what it is, and its settings");
             for (const TaskKind& kind : task_kinds()) {
-              const std::unique_ptr<Task> task = kind.make({});
-              std::cout << fmt::format(fmt::runtime(row), kind.name, task->vocabulary(),
-                                       task->length(), fmt::format("{:.4f}", task->chance()),
-                                       kind.description);
+              if (kind.required.empty()) {
+                const std::unique_ptr<Task> task = kind.make({});
+                std::cout << fmt::format(fmt::runtime(row), kind.name, task->vocabulary(),
+                                         task->length(), fmt::format("{:.4f}", task->chance()),
+                                         kind.description);
+              } else {
+                std::cout << fmt::format(fmt::runtime(row), kind.name, "-", "-", "-",
+                                         kind.description);
+              }
               std::string settings;
               for (std::string_view name : kind.settings)
                 settings += (settings.empty() ? "--" : " --") + std::string(name);

@@ -49,6 +49,8 @@ class Run {
   void begin();
   bool reached(double accuracy) const { return options_.until > 0 && accuracy >= options_.until; }
   Metrics report(const Training::Step& last_step, const Meter& stretch);
+  /// Numbers that some of the lines of metrics.jsonl have, by name.
+  static void add(const std::vector<Measure>& measures, Metrics& line);
   std::string line(double loss, double tokens_per_second) const;
 
   const TrainOptions& options_;
@@ -60,12 +62,14 @@ class Run {
   Stopwatch watch_;
   double elapsed_ = 0;  // training and evaluation in this session
   double accuracy_ = 0;
+  std::string measures_;  // of the last report, as text
 };
 
 void Run::open() {
   const bool goes_on = session_.resume && std::filesystem::exists(directory_.checkpoint());
   if (goes_on) check_same_run(options_, directory_.checkpoint());
   training_ = std::make_unique<Training>(options_);
+  if (goes_on) check_same_data(training_->task(), directory_.checkpoint());
   if (session_.resume) {
     if (goes_on)
       training_->load(directory_.checkpoint());
@@ -113,43 +117,53 @@ bool Run::learn(Index last) {
 Metrics Run::report(const Training::Step& last_step, const Meter& stretch) {
   const Evaluation held_out = training_->report_evaluation();
   accuracy_ = held_out.accuracy;
-  const Metrics metrics{.step = steps(),
-                        .loss = stretch.mean_loss(),
-                        .accuracy = held_out.accuracy,
-                        .tokens_per_second = stretch.per_second(training_->tokens_per_step()),
-                        .more = {{"held_out_loss", held_out.loss},
-                                 {"gradient_norm", last_step.gradient_norm},
-                                 {"rate", last_step.rate}}};
+  measures_ = measures_text(held_out.measures);
+  Metrics metrics{.step = steps(),
+                  .loss = stretch.mean_loss(),
+                  .accuracy = held_out.accuracy,
+                  .tokens_per_second = stretch.per_second(training_->tokens_per_step()),
+                  .more = {{"held_out_loss", held_out.loss},
+                           {"gradient_norm", last_step.gradient_norm},
+                           {"rate", last_step.rate}}};
+  add(held_out.measures, metrics);
   if (written()) directory_.append(metrics);
   progress_.report(line(metrics.loss, metrics.tokens_per_second));
   return metrics;
 }
 
+void Run::add(const std::vector<Measure>& measures, Metrics& line) {
+  for (const auto& [name, value] : measures) line.more[name] = value;
+}
+
 std::string Run::line(double loss, double tokens_per_second) const {
   const double seconds_per_step =
       total_.steps == 0 ? 0 : elapsed_ / static_cast<double>(total_.steps);
-  return fmt::format("step {:>5}/{}  loss {:.4f}  accuracy {:.4f}  {:.0f} tokens/s  {} left",
-                     steps(), options_.steps, loss, accuracy_, tokens_per_second,
+  return fmt::format("step {:>5}/{}  loss {:.4f}  accuracy {:.4f}{}  {:.0f} tokens/s  {} left",
+                     steps(), options_.steps, loss, accuracy_, measures_, tokens_per_second,
                      clock_text(seconds_per_step * static_cast<double>(options_.steps - steps())));
 }
 
 Metrics Run::finish() {
   const Evaluation evaluation = training_->final_evaluation();
-  const Metrics metrics{.split = "held-out",
-                        .step = steps(),
-                        .loss = evaluation.loss,
-                        .accuracy = evaluation.accuracy,
-                        .tokens_per_second = total_.per_second(training_->tokens_per_step()),
-                        .more = {{"examples", static_cast<double>(evaluation.examples)},
-                                 {"chance", training_->task().chance()},
-                                 {"parameters", static_cast<double>(training_->parameters())},
-                                 {"seconds", elapsed_}}};
+  const std::vector<Measure> references = training_->task().references();
+  Metrics metrics{.split = "held-out",
+                  .step = steps(),
+                  .loss = evaluation.loss,
+                  .accuracy = evaluation.accuracy,
+                  .tokens_per_second = total_.per_second(training_->tokens_per_step()),
+                  .more = {{"examples", static_cast<double>(evaluation.examples)},
+                           {"chance", training_->task().chance()},
+                           {"parameters", static_cast<double>(training_->parameters())},
+                           {"seconds", elapsed_}}};
+  add(evaluation.measures, metrics);
+  add(references, metrics);
   if (written()) directory_.append(metrics);
   progress_.say(
-      fmt::format("held-out accuracy {:.4f}, loss {:.4f} after {} steps in {} ({} "
-                  "examples, chance {:.3f})",
-                  metrics.accuracy, metrics.loss, metrics.step, clock_text(elapsed_),
-                  evaluation.examples, training_->task().chance()));
+      fmt::format("held-out accuracy {:.4f}, loss {:.4f}{} after {} steps in {} ({} "
+                  "examples, chance {:.3f}{})",
+                  metrics.accuracy, metrics.loss, measures_text(evaluation.measures), metrics.step,
+                  clock_text(elapsed_), evaluation.examples, training_->task().chance(),
+                  measures_text(references)));
   return metrics;
 }
 

@@ -56,6 +56,8 @@ void visit_task_settings(TaskConfig& data, See&& see) {
       "copy: tokens to copy, at least; 0: always as many as --prefix");
   see("show-answers", data.show_answers, "copy: the place after an answer shows it, not a blank");
   see("delay", data.delay, "delayed-recall: places between a token and its recall; 0: the usual");
+  see("text", data.text, "text: the file to learn from, byte by byte");
+  see("valid-share", data.valid_share, "text: share of the file, at its end, to evaluate on");
 }
 
 /// The same for the model.

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -67,10 +67,11 @@ LanguageModel trained_model(const TrainOptions& options, const std::filesystem::
 
 Evaluation evaluate(LanguageModel& model, const Task& task, Index examples, Index batch, Rng rng) {
   const PauseRecording pause;
-  Evaluation result{.examples = examples};
+  Evaluation result;
+  result.examples = examples;
   Score total;
   for (Index done = 0; done < examples; done += batch) {
-    const Batch part = task.sample(std::min(batch, examples - done), rng);
+    const Batch part = task.sample_held_out(std::min(batch, examples - done), rng);
     const Var logits = model(part.tokens);
     const Score part_score = score(logits.value(), part.targets);
     result.loss += cross_entropy(logits, part.targets).value().item() *
@@ -81,7 +82,18 @@ Evaluation evaluate(LanguageModel& model, const Task& task, Index examples, Inde
   check(std::isfinite(result.loss), "held-out loss is ", result.loss,
         ": training diverged; try a lower --rate");
   result.accuracy = total.accuracy();
+  result.measures = task.measures(result.loss);
   return result;
+}
+
+std::string measures_text(const std::vector<Measure>& measures) {
+  std::string text;
+  for (const auto& [name, value] : measures) {
+    std::string words = name;
+    std::ranges::replace(words, '_', ' ');
+    text += fmt::format(", {} {:.4f}", words, value);
+  }
+  return text;
 }
 
 void check_same_run(const TrainOptions& options, const std::filesystem::path& checkpoint) {
@@ -92,6 +104,14 @@ void check_same_run(const TrainOptions& options, const std::filesystem::path& ch
   for (const auto& [name, value] : defining_settings(options))
     check(made.at(name) == value, checkpoint.string(), " was made with ", name, " ", made.at(name),
           ", the run's config.json has ", name, " ", value);
+}
+
+void check_same_data(const Task& task, const std::filesystem::path& checkpoint) {
+  const TrainingState state = read_training_state(checkpoint);
+  const auto found = state.notes.find("data");
+  const std::string then = found == state.notes.end() ? "" : found->second;
+  check(then == task.fingerprint(), checkpoint.string(), " was made from data of ", then,
+        ", which are now ", task.fingerprint());
 }
 
 Training::Training(const TrainOptions& options)
@@ -131,7 +151,7 @@ void Training::save(const std::filesystem::path& checkpoint) const {
                   {.step = steps(),
                    .data_position = steps() * options_.batch,
                    .random = {{"batches", batches_.state()}},
-                   .notes = {{"config", to_json(options_)}}});
+                   .notes = {{"config", to_json(options_)}, {"data", task_->fingerprint()}}});
 }
 
 void Training::load(const std::filesystem::path& checkpoint) {

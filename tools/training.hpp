@@ -31,15 +31,23 @@ struct Evaluation {
   double loss = 0;  ///< mean over the counted targets
   double accuracy = 0;
   Index examples = 0;
+  std::vector<Measure> measures;  ///< the task's own
 };
 
-/// The model's answers to `examples` examples drawn from `rng`, `batch` at a time. Throws Error if
-/// the loss is not finite.
+/// ", bits per byte 2.1234" for each of them.
+std::string measures_text(const std::vector<Measure>& measures);
+
+/// The model's answers to `examples` held-out examples drawn from `rng`, `batch` at a time. Throws
+/// Error if the loss is not finite.
 Evaluation evaluate(LanguageModel& model, const Task& task, Index examples, Index batch, Rng rng);
 
 /// Throws Error, naming both values, if the checkpoint of a run was made with another model, task,
 /// seed or batch size than `options`.
 void check_same_run(const TrainOptions& options, const std::filesystem::path& checkpoint);
+
+/// Throws Error, telling both, if the run of the checkpoint learned from other data than `task`
+/// has.
+void check_same_data(const Task& task, const std::filesystem::path& checkpoint);
 
 /// A training under way: everything that a checkpoint holds.
 class Training {
