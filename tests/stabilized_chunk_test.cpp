@@ -94,7 +94,7 @@ BOOST_AUTO_TEST_CASE(state_and_count) {
       s.initial_updates = Tensor::full({s.batch}, 7, DType::int64);
       check_outcomes_close(outcome_of(by_chunk, s, o), operator_outcome(s, o), 1e-9);
       s.dtype = DType::float32;
-      const Outcome single = outcome_of(by_chunk, s, o);
+      const RecurrenceOutcome single = outcome_of(by_chunk, s, o);
       s.dtype = kDouble;
       check_outcomes_close(single, operator_outcome(s, o), 1e-4);
     }

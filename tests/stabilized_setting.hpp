@@ -17,7 +17,7 @@ struct Setting {
   DType dtype = DType::float64;
 };
 
-struct Outcome {
+struct RecurrenceOutcome {
   std::vector<Tensor> values;     // output, A, S
   std::vector<Tensor> gradients;  // of q, k, v, u and the symbolic direction
   Tensor updates;
@@ -61,12 +61,13 @@ inline StabilizedInputs random_inputs(const Setting& s) {
   return in;
 }
 
-inline Outcome outcome_of(const Recurrence& recurrence, const Setting& s,
-                          const StabilizedOptions& options) {
+inline RecurrenceOutcome outcome_of(const Recurrence& recurrence, const Setting& s,
+                                    const StabilizedOptions& options) {
   const StabilizedInputs in = random_inputs(s);
   Tape tape;
   const StabilizedResult result = recurrence(in, options);
-  Outcome outcome{{result.output.value(), result.inverse, result.memory}, {}, result.updates};
+  RecurrenceOutcome outcome{
+      {result.output.value(), result.inverse, result.memory}, {}, result.updates};
   if (s.time == 0) return outcome;
   const Gradients gradients = tape.backward(
       result.output, Rng(32).normal(result.output.shape(), DType::float64).to(s.dtype));
@@ -78,13 +79,13 @@ inline Outcome outcome_of(const Recurrence& recurrence, const Setting& s,
   return outcome;
 }
 
-inline Outcome operator_outcome(const Setting& s, const StabilizedOptions& o) {
+inline RecurrenceOutcome operator_outcome(const Setting& s, const StabilizedOptions& o) {
   return outcome_of(
       [](const auto& in, const auto& options) { return stabilized_recurrence(in, options); }, s, o);
 }
 
-inline void check_outcomes_close(const Outcome& actual, const Outcome& reference,
-                                 double tolerance) {
+inline void check_outcomes_close(const RecurrenceOutcome& actual,
+                                 const RecurrenceOutcome& reference, double tolerance) {
   const auto check_all = [&](const char* what, const auto& some, const auto& others) {
     BOOST_REQUIRE_EQUAL(some.size(), others.size());
     for (std::size_t i = 0; i < some.size(); ++i) BOOST_TEST_CONTEXT(what << ' ' << i)

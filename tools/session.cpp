@@ -84,10 +84,13 @@ void Run::open() {
 
 void Run::begin() {
   if (written() && !session_.resume) directory_.create(options_);
-  progress_.say(fmt::format("{} on {}: {} parameters, {} x {} tokens a step, chance {:.3f}{}",
-                            options_.model, options_.task, training_->parameters(), options_.batch,
-                            training_->task().length(), training_->task().chance(),
-                            session_.resume ? fmt::format(", from step {}", steps() - 1) : ""));
+  const OperatorForm form = training_->operator_form();
+  progress_.say(fmt::format(
+      "{} on {}: {} parameters{}, {} x {} tokens a step, chance {:.3f}{}", options_.model,
+      options_.task, training_->parameters(),
+      form == OperatorForm::automatic ? "" : fmt::format(", operators by {}", form_name(form)),
+      options_.batch, training_->task().length(), training_->task().chance(),
+      session_.resume ? fmt::format(", from step {}", steps() - 1) : ""));
 }
 
 bool Run::learn(Index last) {
