@@ -200,7 +200,8 @@ struct Elu {
   template <class T>
   VLA_HOST_DEVICE static T value(T x) {
     using std::expm1;
-    return x > 0 ? x : expm1(x);
+    const T below = expm1(x > 0 ? T(0) : x);
+    return x > 0 ? x : below;
   }
   template <class T>
   VLA_HOST_DEVICE static T slope(T x, T y) {
@@ -213,7 +214,8 @@ struct EluPlusOne {
   template <class T>
   VLA_HOST_DEVICE static T value(T x) {
     using std::exp;
-    return x > 0 ? x + 1 : exp(x);
+    const T below = exp(x > 0 ? T(0) : x);  // without a branch around exp, so that loops vectorise
+    return x > 0 ? x + 1 : below;
   }
   template <class T>
   VLA_HOST_DEVICE static T slope(T x, T y) {
