@@ -21,6 +21,8 @@ struct Block {
   Block(Index width, Index hidden, const MixerFactory& make_mixer, Rng& rng,
         LinearOptions options = {});
   Var operator()(const Var& x, const Tensor& tokens);
+  /// See Mixer::advance.
+  Var advance(const Var& x, const Carry& carry);
   void visit(PartVisitor& parts);
 };
 
@@ -41,10 +43,15 @@ class SequenceModel {
  public:
   SequenceModel(const SequenceModelConfig& config, const MixerFactory& make_mixer, Rng& rng);
   Var operator()(const Tensor& tokens);
+  /// The same for the tokens (B, T) that follow those the state has seen: see Mixer::stream.
+  Var stream(const Tensor& tokens, StreamState& state);
   const Var& token_table() const { return tokens_.weight; }
   void visit(PartVisitor& parts);
 
  private:
+  /// Token rows, and positions of tokens that have `before` others before them.
+  Var embed(const Tensor& tokens, Index before = 0) const;
+
   SequenceModelConfig config_;
   Embedding tokens_;
   std::optional<Embedding> positions_;
@@ -62,9 +69,14 @@ class LanguageModel {
  public:
   LanguageModel(const LanguageModelConfig& config, const MixerFactory& make_mixer, Rng& rng);
   Var operator()(const Tensor& tokens);
+  /// The same for the tokens (B, T) that follow those the state has seen: see Mixer::stream.
+  Var stream(const Tensor& tokens, StreamState& state);
+  Index vocabulary() const { return body_.token_table().size(0); }
   void visit(PartVisitor& parts);
 
  private:
+  Var logits(const Var& x) const;
+
   SequenceModel body_;
   std::optional<Linear> head_;
 };

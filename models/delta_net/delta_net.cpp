@@ -2,7 +2,7 @@
 
 #include "framework/ops/normalize.hpp"
 #include "framework/ops/pointwise.hpp"
-#include "models/delta_rule.hpp"
+#include "models/carried.hpp"
 
 namespace vla {
 namespace {
@@ -31,16 +31,16 @@ DeltaNet::DeltaNet(const DeltaNetOptions& options, Rng& rng)
                   options_.attention.dtype);
 }
 
-Var DeltaNet::operator()(const Var& x) {
-  const Var k = unit(projections_.key(x), options_.unit_floor);
-  const Var raw_q = projections_.query(x);
+Var DeltaNet::advance(const Var& x, const Carry& carry) {
+  const Var k = unit(projections_.key(x, carry.within("key")), options_.unit_floor);
+  const Var raw_q = projections_.query(x, carry.within("query"));
   const Var q = options_.unit_query ? unit(raw_q, options_.unit_floor) : raw_q;
   const Var beta = sigmoid(beta_(options_.rate_from_key ? merge_heads(k) : x));
-  const Var o = merge_heads(delta_rule({.query = q,
-                                        .key = k,
-                                        .coefficient = scale_heads(k, beta),
-                                        .value = projections_.value(x)})
-                                .output);
+  const Var v = projections_.value(x, carry.within("value"));
+  const Var o = merge_heads(
+      carried_delta_rule({.query = q, .key = k, .coefficient = scale_heads(k, beta), .value = v},
+                         carry)
+          .output);
   return projections_.output(norm_ ? (*norm_)(o) : o);
 }
 
@@ -55,14 +55,14 @@ GatedDeltaNet::GatedDeltaNet(const GatedDeltaNetOptions& options, Rng& rng)
       projections_(options_.attention, rng),
       gate_(without_convolution(options_.attention), options_.attention.value_width, rng) {}
 
-Var GatedDeltaNet::operator()(const Var& x) {
-  const Var k = unit(projections_.key(x), options_.unit_floor);
-  const Var o = delta_rule({.query = elu_plus_one(projections_.query(x)),
-                            .key = k,
-                            .coefficient = k,
-                            .value = projections_.value(x),
-                            .gate = sigmoid(gate_(x))})
-                    .output;
+Var GatedDeltaNet::advance(const Var& x, const Carry& carry) {
+  const Var k = unit(projections_.key(x, carry.within("key")), options_.unit_floor);
+  const Var q = elu_plus_one(projections_.query(x, carry.within("query")));
+  const Var v = projections_.value(x, carry.within("value"));
+  const Var o =
+      carried_delta_rule(
+          {.query = q, .key = k, .coefficient = k, .value = v, .gate = sigmoid(gate_(x))}, carry)
+          .output;
   return projections_.output(merge_heads(o));
 }
 

@@ -21,7 +21,8 @@ class DeltaNet : public Mixer {
   using Mixer::operator();
   DeltaNet(const DeltaNetOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
-  Var operator()(const Var& x) override;
+  Var operator()(const Var& x) override { return advance(x, {}); }
+  Var advance(const Var& x, const Carry& carry) override;
   void visit(PartVisitor& parts) override;
 
  private:
@@ -44,7 +45,8 @@ class GatedDeltaNet : public Mixer {
   using Mixer::operator();
   GatedDeltaNet(const GatedDeltaNetOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
-  Var operator()(const Var& x) override;
+  Var operator()(const Var& x) override { return advance(x, {}); }
+  Var advance(const Var& x, const Carry& carry) override;
   void visit(PartVisitor& parts) override;
 
  private:

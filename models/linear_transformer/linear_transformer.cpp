@@ -5,18 +5,19 @@
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/pointwise.hpp"
 #include "framework/ops/reduce.hpp"
-#include "models/delta_rule.hpp"
+#include "models/carried.hpp"
 
 namespace vla {
 
 LinearTransformer::LinearTransformer(const LinearTransformerOptions& options, Rng& rng)
     : options_(options), projections_(options.attention.resolved(), rng) {}
 
-Var LinearTransformer::operator()(const Var& x) {
-  const Var q = elu_plus_one(projections_.query(x)), k = elu_plus_one(projections_.key(x));
-  const Var memory =
-      delta_rule({.query = q, .coefficient = k, .value = projections_.value(x)}).output;
-  const Var weight = sum(cumulative_sum(k, 1) * q, {-1}, {.keep = true});
+Var LinearTransformer::advance(const Var& x, const Carry& carry) {
+  const Var q = elu_plus_one(projections_.query(x, carry.within("query")));
+  const Var k = elu_plus_one(projections_.key(x, carry.within("key")));
+  const Var v = projections_.value(x, carry.within("value"));
+  const Var memory = carried_delta_rule({.query = q, .coefficient = k, .value = v}, carry).output;
+  const Var weight = sum(carried_sum(k, carry) * q, {-1}, {.keep = true});
   const Var denominator =
       options_.guard == DenominatorGuard::add
           ? weight + options_.guard_value

@@ -22,7 +22,8 @@ class LinearTransformer : public Mixer {
   using Mixer::operator();
   LinearTransformer(const LinearTransformerOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
-  Var operator()(const Var& x) override;
+  Var operator()(const Var& x) override { return advance(x, {}); }
+  Var advance(const Var& x, const Carry& carry) override;
   void visit(PartVisitor& parts) override;
 
  private:

@@ -13,7 +13,9 @@ class SoftmaxTransformer : public Mixer {
   using Mixer::operator();
   SoftmaxTransformer(const AttentionOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
-  Var operator()(const Var& x) override;
+  Var operator()(const Var& x) override { return advance(x, {}); }
+  /// Carries every key and value so far: its state grows with the sequence.
+  Var advance(const Var& x, const Carry& carry) override;
   void visit(PartVisitor& parts) override;
 
  private:

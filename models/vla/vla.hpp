@@ -2,7 +2,6 @@
 #pragma once
 
 #include "models/attention.hpp"
-#include "models/delta_rule.hpp"
 #include "models/vla/penalty_builder.hpp"
 
 namespace vla {
@@ -38,13 +37,14 @@ class Vla : public Mixer {
 
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override { return run(x).output; }
+  Var advance(const Var& x, const Carry& carry) override { return run(x, carry).output; }
 
   struct Result {
     Var output;      // (B, T, width)
     Tensor penalty;  // M after the last token (B, H, d, d)
     Tensor memory;   // S after the last token (B, H, d_v, d)
   };
-  Result run(const Var& x);
+  Result run(const Var& x, const Carry& carry = {});
 
   void visit(PartVisitor& parts) override;
 

@@ -28,6 +28,7 @@ class VlaV3 : public Mixer {
   VlaV3(const VlaV3Options& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override { return run(x).output; }
+  Var advance(const Var& x, const Carry& carry) override { return run(x, carry).output; }
 
   struct Result {
     Var output;         // (B, T, width)
@@ -36,7 +37,7 @@ class VlaV3 : public Mixer {
     Tensor updates;     // int64 (B): updates counted up to the last token
     OperatorForm form;  // step or chunk, whichever ran
   };
-  Result run(const Var& x);
+  Result run(const Var& x, const Carry& carry = {});
 
   void visit(PartVisitor& parts) override;
 
