@@ -57,6 +57,14 @@ LanguageModel make_model(const TrainOptions& options, const Task& task) {
                        mixer_factory(options.model, options.mixer), rng);
 }
 
+LanguageModel trained_model(const TrainOptions& options, const std::filesystem::path& checkpoint) {
+  checked(options);
+  check_same_run(options, checkpoint);
+  LanguageModel model = make_model(options, *make_task(options));
+  load_checkpoint(checkpoint, parameters(model), nullptr);
+  return model;
+}
+
 Evaluation evaluate(LanguageModel& model, const Task& task, Index examples, Index batch, Rng rng) {
   const PauseRecording pause;
   Evaluation result{.examples = examples};

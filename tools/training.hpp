@@ -23,6 +23,10 @@ Rng run_rng(std::uint64_t seed, RunStream stream);
 std::unique_ptr<Task> make_task(const TrainOptions& options);
 LanguageModel make_model(const TrainOptions& options, const Task& task);
 
+/// The model of a run, with the parameters of its checkpoint. Sets the number of threads to the
+/// run's. Throws Error for settings that are not allowed or differ from the checkpoint's.
+LanguageModel trained_model(const TrainOptions& options, const std::filesystem::path& checkpoint);
+
 struct Evaluation {
   double loss = 0;  ///< mean over the counted targets
   double accuracy = 0;
