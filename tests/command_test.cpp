@@ -37,7 +37,7 @@ BOOST_AUTO_TEST_CASE(version_and_help) {
   BOOST_TEST(place.run("--version").out == "vla " VLA_VERSION "\n");
   BOOST_TEST(place.run("--version").code == 0);
   for (const char* command :
-       {"train", "eval", "report", "tasks", "models", "gradcheck", "verify", "bench"}) {
+       {"train", "eval", "generate", "report", "tasks", "models", "gradcheck", "verify", "bench"}) {
     const Outcome help = place.run(std::string(command) + " --help");
     BOOST_TEST(help.code == 0);
     BOOST_TEST((help.out.find("Example:\n  vla " + std::string(command)) != std::string::npos),

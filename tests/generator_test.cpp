@@ -135,6 +135,18 @@ BOOST_AUTO_TEST_CASE(a_seed_decides_what_is_drawn) {
               written(model, prompt, 40, {.temperature = 0}, 2)));
 }
 
+// Every place has a random number of its own: all tokens come, about equally often.
+BOOST_AUTO_TEST_CASE(a_model_without_preferences_writes_every_token) {
+  LanguageModel model = model_of("linear");
+  for (Parameter& parameter : parameters(model))
+    if (parameter.name == "norm.weight") parameter.variable.mutable_value().fill(0);
+  const auto tokens = written(model, {3}, 550, {}, 1);
+  for (Index token = 0; token < 11; ++token) {
+    const auto count = std::ranges::count(tokens, token);
+    BOOST_TEST((count > 20 && count < 90), token << ": " << count << " of 50 expected");
+  }
+}
+
 // Longer than the blocks in which it is read.
 BOOST_AUTO_TEST_CASE(a_prompt_may_be_read_in_parts) {
   LanguageModel model = model_of("deltanet");
