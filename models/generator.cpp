@@ -89,8 +89,8 @@ Generator::Generator(LanguageModel& model, const SamplingOptions& options, std::
 
 void Generator::read(std::span<const Index> tokens) {
   for (const Index token : tokens)
-    check(token >= 0 && token < model_.vocabulary(), "generator: token ", token,
-          " is out of range; allowed: 0 to ", model_.vocabulary() - 1);
+    check(token >= 0 && token < model_.config().vocabulary, "generator: token ", token,
+          " is out of range; allowed: 0 to ", model_.config().vocabulary - 1);
   if (tokens.empty()) return;
   const PauseRecording pause;
   std::vector<Index> unseen;

@@ -46,6 +46,7 @@ class SequenceModel {
   /// The same for the tokens (B, T) that follow those the state has seen: see Mixer::stream.
   Var stream(const Tensor& tokens, StreamState& state);
   const Var& token_table() const { return tokens_.weight; }
+  const SequenceModelConfig& config() const { return config_; }
   void visit(PartVisitor& parts);
 
  private:
@@ -71,7 +72,7 @@ class LanguageModel {
   Var operator()(const Tensor& tokens);
   /// The same for the tokens (B, T) that follow those the state has seen: see Mixer::stream.
   Var stream(const Tensor& tokens, StreamState& state);
-  Index vocabulary() const { return body_.token_table().size(0); }
+  const SequenceModelConfig& config() const { return body_.config(); }
   void visit(PartVisitor& parts);
 
  private:

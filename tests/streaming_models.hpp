@@ -68,7 +68,8 @@ inline std::vector<Row> rows() {
       row<VlaV1>("vla-v1, two directions",
                  VlaV1Options{.directions = DirectionKind::kernel, .rank = 2}),
       row<VlaV1>("vla-v1, chunk, then step",
-                 VlaV1Options{.recurrence = {.nudge = 0, .error_clip = 0, .guard_above = 0}}),
+                 VlaV1Options{.recurrence = {.nudge = 0, .error_clip = 0, .guard_above = 0},
+                              .form = OperatorForm::chunk}),
       row<VlaV3>("vla-v3", VlaV3Options{.nudge_period = 3, .unit_floor = 1e-6}),
       row<VlaV3>("vla-v3, chunk, then step", VlaV3Options{.nudge = 0, .rank = 2}),
   };

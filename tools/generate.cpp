@@ -46,11 +46,9 @@ void check_request(const Request& request) {
 }
 
 // Before anything is written, not at the first token too many. The last token needs no position.
-void check_positions(const Request& request, const TrainOptions& options, Index before) {
-  if (!options.positions) return;
-  const Index places = make_task(options)->length();
-  check(request.count <= places + 1 - before, "--count ", request.count, " after ", before,
-        " tokens is too many: ", request.run, " has learned positions for ", places,
+void check_positions(const Request& request, Index places, Index before) {
+  check(places == 0 || request.count <= places + 1 - before, "--count ", request.count, " after ",
+        before, " tokens is too many: ", request.run, " has learned positions for ", places,
         "; a model trained with --no-positions has no limit");
 }
 
@@ -74,7 +72,8 @@ int run_generate(const Request& request) {
 
   Generator generator(model, request.sampling, request.seed);
   if (!request.load.empty()) generator.load(read_safetensors(request.load));
-  check_positions(request, options, generator.tokens() + static_cast<Index>(prompt.size()));
+  check_positions(request, model.config().positions,
+                  generator.tokens() + static_cast<Index>(prompt.size()));
   generator.read(prompt);
   for (Index i = 0; i < request.count; ++i) write_token(generator.next(), i == 0, text);
   if (!text && request.count > 0) std::cout << std::endl;

@@ -11,6 +11,7 @@ StabilizedResult carried_recurrence(StabilizedInputs in, const StabilizedOptions
     in.initial_memory = carry.take("memory", {batch, heads, v[-1], q[-1]}, in.query.dtype());
     // Without symbolic directions every token is one update.
     in.initial_updates = Tensor::full({batch}, static_cast<double>(carry.tokens()), DType::int64);
+    form = OperatorForm::step;  // the chunk form starts from A = I / lambda0
   }
   const StabilizedResult result = stabilized_recurrence(in, options, form);
   carry.leave("inverse", result.inverse);
