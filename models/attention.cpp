@@ -32,11 +32,18 @@ HeadProjection::HeadProjection(const AttentionOptions& options, Index head_width
     convolution.emplace(heads * head_width, options.convolution, rng, options.dtype);
 }
 
-Var HeadProjection::operator()(const Var& x) const {
+Var HeadProjection::operator()(const Var& x, const Carry& carry) const {
   check(x.value().rank() == 3 && x.size(2) == linear.weight.size(1), "attention: x has shape ",
         x.shape(), "; (B, T, ", linear.weight.size(1), ") is needed");
   Var y = linear(x);
-  if (convolution) y = silu((*convolution)(y));
+  if (convolution && carry.streams()) {
+    const Index before = convolution->weight.size(1) - 1;
+    Tensor tail = carry.take("tail", y.shape().with(1, before), y.dtype());
+    y = silu((*convolution)(y, tail));
+    carry.leave("tail", tail);
+  } else if (convolution) {
+    y = silu((*convolution)(y));
+  }
   return reshape(y, {y.size(0), y.size(1), heads, y.size(2) / heads});
 }
 

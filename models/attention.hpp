@@ -25,14 +25,15 @@ struct AttentionOptions {
 };
 
 /// An affine map, optionally a short causal convolution and SiLU after it, split into heads:
-/// x (B, T, width) -> (B, T, heads, head_width).
+/// x (B, T, width) -> (B, T, heads, head_width). The convolution's last inputs are carried as
+/// "tail".
 struct HeadProjection {
   Linear linear;
   std::optional<ShortConvolution> convolution;
   Index heads;
 
   HeadProjection(const AttentionOptions& options, Index head_width, Rng& rng);
-  Var operator()(const Var& x) const;
+  Var operator()(const Var& x, const Carry& carry = {}) const;
   void visit(PartVisitor& parts);
 };
 

@@ -20,6 +20,11 @@ Var Block::operator()(const Var& x, const Tensor& tokens) {
   return y + mlp(norm2(y));
 }
 
+Var Block::advance(const Var& x, const Carry& carry) {
+  const Var y = x + mixer->advance(norm1(x), carry);
+  return y + mlp(norm2(y));
+}
+
 void Block::visit(PartVisitor& parts) {
   parts("norm1", norm1);
   parts("mixer", mixer);
@@ -42,16 +47,16 @@ SequenceModel::SequenceModel(const SequenceModelConfig& config, const MixerFacto
                          LinearOptions{.deviation = config.deviation, .dtype = config.dtype});
 }
 
-Var SequenceModel::embed(const Tensor& tokens) const {
+Var SequenceModel::embed(const Tensor& tokens, Index before) const {
   check(tokens.rank() == 2, "model: tokens have shape ", tokens.shape(), "; (B, T) is needed");
   const Var x = tokens_(tokens);
   if (!positions_) return x;
   const Index time = tokens.size(1);
-  check(time <= config_.positions, "model: ", time, " tokens, but positions for ",
+  check(before + time <= config_.positions, "model: ", before + time, " tokens, but positions for ",
         config_.positions);
   Tensor places({time}, DType::int64);
   const std::span<Index> numbers = places.mutable_values<Index>();
-  std::iota(numbers.begin(), numbers.end(), 0);
+  std::iota(numbers.begin(), numbers.end(), before);
   return x + (*positions_)(places);
 }
 
@@ -59,6 +64,16 @@ Var SequenceModel::operator()(const Tensor& tokens) {
   Var x = embed(tokens);
   for (Block& block : blocks_) x = block(x, tokens);
   return norm_(x);
+}
+
+Var SequenceModel::stream(const Tensor& tokens, StreamState& state) {
+  check(tokens.rank() == 2, "model: tokens have shape ", tokens.shape(), "; (B, T) is needed");
+  return stream_block(state, tokens.size(1), [&](const Carry& carry) {
+    Var x = embed(tokens, carry.tokens());
+    for (std::size_t i = 0; i < blocks_.size(); ++i)
+      x = blocks_[i].advance(x, carry.within(concatenate("blocks.", i)));
+    return norm_(x);
+  });
 }
 
 void SequenceModel::visit(PartVisitor& parts) {
@@ -76,8 +91,13 @@ LanguageModel::LanguageModel(const LanguageModelConfig& config, const MixerFacto
                   LinearOptions{.deviation = config.body.deviation, .dtype = config.body.dtype});
 }
 
-Var LanguageModel::operator()(const Tensor& tokens) {
-  const Var x = body_(tokens);
+Var LanguageModel::operator()(const Tensor& tokens) { return logits(body_(tokens)); }
+
+Var LanguageModel::stream(const Tensor& tokens, StreamState& state) {
+  return logits(body_.stream(tokens, state));
+}
+
+Var LanguageModel::logits(const Var& x) const {
   return head_ ? (*head_)(x) : linear(x, body_.token_table());
 }
 

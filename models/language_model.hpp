@@ -21,6 +21,8 @@ struct Block {
   Block(Index width, Index hidden, const MixerFactory& make_mixer, Rng& rng,
         LinearOptions options = {});
   Var operator()(const Var& x, const Tensor& tokens);
+  /// See Mixer::advance.
+  Var advance(const Var& x, const Carry& carry);
   void visit(PartVisitor& parts);
 };
 
@@ -41,10 +43,14 @@ class SequenceModel {
  public:
   SequenceModel(const SequenceModelConfig& config, const MixerFactory& make_mixer, Rng& rng);
   Var operator()(const Tensor& tokens);
-  /// What the first block is given: token rows and positions, (B, T, width).
-  Var embed(const Tensor& tokens) const;
+  /// What the first block is given: token rows, and positions where `before` tokens came earlier:
+  /// (B, T, width).
+  Var embed(const Tensor& tokens, Index before = 0) const;
+  /// The same for the tokens (B, T) that follow those the state has seen: see Mixer::stream.
+  Var stream(const Tensor& tokens, StreamState& state);
   std::vector<Block>& blocks() { return blocks_; }
   const Var& token_table() const { return tokens_.weight; }
+  const SequenceModelConfig& config() const { return config_; }
   void visit(PartVisitor& parts);
 
  private:
@@ -65,10 +71,15 @@ class LanguageModel {
  public:
   LanguageModel(const LanguageModelConfig& config, const MixerFactory& make_mixer, Rng& rng);
   Var operator()(const Tensor& tokens);
+  /// The same for the tokens (B, T) that follow those the state has seen: see Mixer::stream.
+  Var stream(const Tensor& tokens, StreamState& state);
+  const SequenceModelConfig& config() const { return body_.config(); }
   SequenceModel& body() { return body_; }
   void visit(PartVisitor& parts);
 
  private:
+  Var logits(const Var& x) const;
+
   SequenceModel body_;
   std::optional<Linear> head_;
 };

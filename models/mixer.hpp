@@ -7,6 +7,7 @@
 #include "framework/nn/module.hpp"
 #include "framework/random.hpp"
 #include "models/operator_form.hpp"
+#include "models/stream_state.hpp"
 
 namespace vla {
 
@@ -29,6 +30,19 @@ class Mixer {
   /// mixer that does not say.
   virtual Diagnostics diagnose(const Var& x, const Tensor& tokens,
                                const DiagnosticsOptions& options);
+
+  /// The output for the T tokens x (B, T, width) that follow those the state has seen; the state
+  /// then moves on by T tokens. Block by block it is the output for the whole sequence. For
+  /// inference: no gradient flows through the state. Throws Error, with the state as it was, if
+  /// the mixer does not stream, or the state is not its own or is of another batch size.
+  Var stream(const Var& x, StreamState& state) {
+    return stream_block(state, x.size(1), [&](const Carry& carry) { return advance(x, carry); });
+  }
+  /// What a mixer that streams defines: the output for x, with what it needs of earlier tokens
+  /// taken from `carry`, and what later ones need left there.
+  virtual Var advance(const Var& /*x*/, const Carry& /*carry*/) {
+    fail("stream: this mixer does not stream; it would override Mixer::advance");
+  }
 };
 
 /// Makes the mixer of one block.

@@ -5,8 +5,10 @@
 #include <string>
 #include <string_view>
 
+#include "models/carried.hpp"
 #include "models/delta_net/delta_net.hpp"
 #include "models/diagnostics.hpp"
+#include "models/generator.hpp"
 #include "models/language_model.hpp"
 #include "models/linear_transformer/linear_transformer.hpp"
 #include "models/softmax_transformer/softmax_transformer.hpp"

@@ -9,6 +9,7 @@
 #include "framework/checkpoint.hpp"
 #include "framework/ops/softmax.hpp"
 #include "framework/parallel.hpp"
+#include "framework/safetensors.hpp"
 
 namespace vla {
 namespace {
@@ -44,13 +45,17 @@ std::unique_ptr<Task> make_task(const TrainOptions& options) {
 }
 
 LanguageModel make_model(const TrainOptions& options, const Task& task) {
+  return make_model(options, task.vocabulary(), options.positions ? task.length() : 0);
+}
+
+LanguageModel make_model(const TrainOptions& options, Index vocabulary, Index positions) {
   const AttentionOptions& attention = options.mixer.attention;
   Rng rng = run_rng(options.seed, RunStream::weights);
-  return LanguageModel({.body = {.vocabulary = task.vocabulary(),
+  return LanguageModel({.body = {.vocabulary = vocabulary,
                                  .width = attention.width,
                                  .layers = options.layers,
                                  .hidden = options.hidden,
-                                 .positions = options.positions ? task.length() : 0,
+                                 .positions = positions,
                                  .deviation = attention.deviation,
                                  .dtype = attention.dtype},
                         .tied_head = options.tied_head},
@@ -60,7 +65,10 @@ LanguageModel make_model(const TrainOptions& options, const Task& task) {
 LanguageModel trained_model(const TrainOptions& options, const std::filesystem::path& checkpoint) {
   checked(options);
   check_same_run(options, checkpoint);
-  LanguageModel model = make_model(options, *make_task(options));
+  const TensorFile file = read_safetensors(checkpoint);
+  const auto rows = [&](const char* table) { return file.at(table).size(0); };
+  LanguageModel model = make_model(options, rows("model.tokens.weight"),
+                                   options.positions ? rows("model.positions.weight") : 0);
   load_checkpoint(checkpoint, parameters(model), nullptr);
   return model;
 }

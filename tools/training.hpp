@@ -22,6 +22,13 @@ Rng run_rng(std::uint64_t seed, RunStream stream);
 /// `weights`. Throws Error for settings that are not allowed.
 std::unique_ptr<Task> make_task(const TrainOptions& options);
 LanguageModel make_model(const TrainOptions& options, const Task& task);
+/// The same for tokens 0 .. vocabulary-1 and so many learned positions, 0 for none.
+LanguageModel make_model(const TrainOptions& options, Index vocabulary, Index positions);
+
+/// The model of a run, with the parameters of its checkpoint; the data it learned from may be gone.
+/// Sets the number of threads to the run's. Throws Error for settings that are not allowed or
+/// differ from the checkpoint's.
+LanguageModel trained_model(const TrainOptions& options, const std::filesystem::path& checkpoint);
 
 /// The model of a run, with the parameters of its checkpoint. Sets the number of threads to the
 /// run's. Throws Error for settings that are not allowed or differ from the checkpoint's.

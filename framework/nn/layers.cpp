@@ -8,6 +8,7 @@
 #include "framework/ops/matmul.hpp"
 #include "framework/ops/normalize.hpp"
 #include "framework/ops/pointwise.hpp"
+#include "framework/ops/shaping.hpp"
 
 namespace vla {
 namespace {
@@ -85,6 +86,17 @@ ShortConvolution::ShortConvolution(Index width, Index taps, Rng& rng, DType dtyp
     : weight(uniform_parameter({width, taps}, taps, rng, dtype)) {}
 
 Var ShortConvolution::operator()(const Var& x) const { return causal_convolution(x, weight); }
+
+Var ShortConvolution::operator()(const Var& x, Tensor& tail) const {
+  const Index before = weight.size(1) - 1;
+  if (!tail.defined()) tail = Tensor::zeros({x.size(0), before, x.size(2)}, x.dtype(), x.device());
+  check(tail.rank() == 3 && tail.size(1) == before, "convolution: the tail has shape ",
+        tail.shape(), "; (", x.size(0), ", ", before, ", ", x.size(2), ") is needed");
+  const Var all = concat({Var(tail), x}, 1);
+  const Var y = slice((*this)(all), 1, before, all.size(1));
+  tail = slice(detach(all), 1, all.size(1) - before, all.size(1)).value();
+  return y;
+}
 
 void ShortConvolution::visit(PartVisitor& parts) { parts("weight", weight); }
 

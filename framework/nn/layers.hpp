@@ -70,6 +70,10 @@ struct ShortConvolution {
   Var weight;  // (width, taps), uniform start with fan-in `taps`
   ShortConvolution(Index width, Index taps, Rng& rng, DType dtype = DType::float32);
   Var operator()(const Var& x) const;
+  /// The same for a block of a sequence. `tail`, the last inputs before it (B, taps - 1, width) and
+  /// not defined at the start, becomes that of the next block. No gradient flows through it. Throws
+  /// Error for a tail that does not fit.
+  Var operator()(const Var& x, Tensor& tail) const;
   void visit(PartVisitor& parts);
 };
 

@@ -2,6 +2,7 @@
 
 #include "framework/ops/normalize.hpp"
 #include "framework/ops/pointwise.hpp"
+#include "models/carried.hpp"
 
 namespace vla {
 namespace {
@@ -30,23 +31,26 @@ DeltaNet::DeltaNet(const DeltaNetOptions& options, Rng& rng)
                   options_.attention.dtype);
 }
 
-DeltaRuleInputs DeltaNet::memory_inputs(const Var& x) const {
-  const Var k = unit(projections_.key(x), options_.unit_floor);
-  const Var raw_q = projections_.query(x);
+DeltaRuleInputs DeltaNet::memory_inputs(const Var& x, const Carry& carry) const {
+  const Var k = unit(projections_.key(x, carry.within("key")), options_.unit_floor);
+  const Var raw_q = projections_.query(x, carry.within("query"));
   const Var q = options_.unit_query ? unit(raw_q, options_.unit_floor) : raw_q;
   const Var beta = sigmoid(beta_(options_.rate_from_key ? merge_heads(k) : x));
-  return {
-      .query = q, .key = k, .coefficient = scale_heads(k, beta), .value = projections_.value(x)};
+  return {.query = q,
+          .key = k,
+          .coefficient = scale_heads(k, beta),
+          .value = projections_.value(x, carry.within("value"))};
 }
 
-Var DeltaNet::operator()(const Var& x) {
-  const Var o = merge_heads(delta_rule(memory_inputs(x), {.form = options_.form}).output);
+Var DeltaNet::advance(const Var& x, const Carry& carry) {
+  const Var o = merge_heads(
+      carried_delta_rule(memory_inputs(x, carry), carry, {.form = options_.form}).output);
   return projections_.output(norm_ ? (*norm_)(o) : o);
 }
 
 Diagnostics DeltaNet::diagnose(const Var& x, const Tensor&, const DiagnosticsOptions& options) {
   const PauseRecording only_looked_at;
-  return vla::diagnose({.memory = memory_inputs(x)}, options);
+  return vla::diagnose({.memory = memory_inputs(x, {})}, options);
 }
 
 void DeltaNet::visit(PartVisitor& parts) {
@@ -60,14 +64,14 @@ GatedDeltaNet::GatedDeltaNet(const GatedDeltaNetOptions& options, Rng& rng)
       projections_(options_.attention, rng),
       gate_(without_convolution(options_.attention), options_.attention.value_width, rng) {}
 
-Var GatedDeltaNet::operator()(const Var& x) {
-  const Var k = unit(projections_.key(x), options_.unit_floor);
-  const Var o = delta_rule({.query = elu_plus_one(projections_.query(x)),
-                            .key = k,
-                            .coefficient = k,
-                            .value = projections_.value(x),
-                            .gate = sigmoid(gate_(x))})
-                    .output;
+Var GatedDeltaNet::advance(const Var& x, const Carry& carry) {
+  const Var k = unit(projections_.key(x, carry.within("key")), options_.unit_floor);
+  const Var q = elu_plus_one(projections_.query(x, carry.within("query")));
+  const Var v = projections_.value(x, carry.within("value"));
+  const Var o =
+      carried_delta_rule(
+          {.query = q, .key = k, .coefficient = k, .value = v, .gate = sigmoid(gate_(x))}, carry)
+          .output;
   return projections_.output(merge_heads(o));
 }
 

@@ -23,14 +23,15 @@ class DeltaNet : public Mixer {
   using Mixer::operator();
   DeltaNet(const DeltaNetOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
-  Var operator()(const Var& x) override;
+  Var operator()(const Var& x) override { return advance(x, {}); }
+  Var advance(const Var& x, const Carry& carry) override;
   OperatorForm form() const override { return chunk_unless_step(options_.form); }
   Diagnostics diagnose(const Var& x, const Tensor& tokens,
                        const DiagnosticsOptions& options) override;
   void visit(PartVisitor& parts) override;
 
  private:
-  DeltaRuleInputs memory_inputs(const Var& x) const;
+  DeltaRuleInputs memory_inputs(const Var& x, const Carry& carry) const;
 
   DeltaNetOptions options_;
   AttentionProjections projections_;
@@ -51,7 +52,8 @@ class GatedDeltaNet : public Mixer {
   using Mixer::operator();
   GatedDeltaNet(const GatedDeltaNetOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
-  Var operator()(const Var& x) override;
+  Var operator()(const Var& x) override { return advance(x, {}); }
+  Var advance(const Var& x, const Carry& carry) override;
   OperatorForm form() const override { return OperatorForm::step; }
   void visit(PartVisitor& parts) override;
 

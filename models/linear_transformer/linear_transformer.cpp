@@ -5,33 +5,36 @@
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/pointwise.hpp"
 #include "framework/ops/reduce.hpp"
+#include "models/carried.hpp"
 
 namespace vla {
 
 LinearTransformer::LinearTransformer(const LinearTransformerOptions& options, Rng& rng)
     : options_(options), projections_(options.attention.resolved(), rng) {}
 
-MemoryInputs LinearTransformer::memory_inputs(const Var& x) const {
-  const Var q = elu_plus_one(projections_.query(x)), k = elu_plus_one(projections_.key(x));
-  const Var weight = sum(cumulative_sum(k, 1) * q, {-1}, {.keep = true});
+MemoryInputs LinearTransformer::memory_inputs(const Var& x, const Carry& carry) const {
+  const Var q = elu_plus_one(projections_.query(x, carry.within("query")));
+  const Var k = elu_plus_one(projections_.key(x, carry.within("key")));
+  const Var v = projections_.value(x, carry.within("value"));
+  const Var weight = sum(carried_sum(k, carry) * q, {-1}, {.keep = true});
   const Var denominator =
       options_.guard == DenominatorGuard::add
           ? weight + options_.guard_value
           : clamp(weight, options_.guard_value, std::numeric_limits<double>::infinity());
-  return {.memory = {.query = q, .coefficient = k, .value = projections_.value(x)},
-          .denominator = denominator};
+  return {.memory = {.query = q, .coefficient = k, .value = v}, .denominator = denominator};
 }
 
-Var LinearTransformer::operator()(const Var& x) {
-  const MemoryInputs inputs = memory_inputs(x);
-  const Var o = delta_rule(inputs.memory, {.form = options_.form}).output / inputs.denominator;
+Var LinearTransformer::advance(const Var& x, const Carry& carry) {
+  const MemoryInputs inputs = memory_inputs(x, carry);
+  const Var o =
+      carried_delta_rule(inputs.memory, carry, {.form = options_.form}).output / inputs.denominator;
   return projections_.output(merge_heads(o));
 }
 
 Diagnostics LinearTransformer::diagnose(const Var& x, const Tensor&,
                                         const DiagnosticsOptions& options) {
   const PauseRecording only_looked_at;
-  return vla::diagnose(memory_inputs(x), options);
+  return vla::diagnose(memory_inputs(x, {}), options);
 }
 
 void LinearTransformer::visit(PartVisitor& parts) { projections_.visit(parts); }

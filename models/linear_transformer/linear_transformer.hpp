@@ -24,14 +24,15 @@ class LinearTransformer : public Mixer {
   using Mixer::operator();
   LinearTransformer(const LinearTransformerOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
-  Var operator()(const Var& x) override;
+  Var operator()(const Var& x) override { return advance(x, {}); }
+  Var advance(const Var& x, const Carry& carry) override;
   OperatorForm form() const override { return chunk_unless_step(options_.form); }
   Diagnostics diagnose(const Var& x, const Tensor& tokens,
                        const DiagnosticsOptions& options) override;
   void visit(PartVisitor& parts) override;
 
  private:
-  MemoryInputs memory_inputs(const Var& x) const;
+  MemoryInputs memory_inputs(const Var& x, const Carry& carry) const;
 
   LinearTransformerOptions options_;
   AttentionProjections projections_;

@@ -14,14 +14,20 @@ class SoftmaxTransformer : public Mixer {
   using Mixer::operator();
   SoftmaxTransformer(const AttentionOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
-  Var operator()(const Var& x) override;
+  Var operator()(const Var& x) override { return advance(x, {}); }
+  /// Carries every key and value so far: its state grows with the sequence.
+  Var advance(const Var& x, const Carry& carry) override;
   /// The attention alone: there is no memory.
   Diagnostics diagnose(const Var& x, const Tensor& tokens,
                        const DiagnosticsOptions& options) override;
   void visit(PartVisitor& parts) override;
 
  private:
-  Var weights(const Var& x) const;  // (B, H, T, T)
+  struct Attention {
+    Var weights;  // (B, H, T, tokens so far)
+    Var values;   // (B, H, tokens so far, d_v)
+  };
+  Attention attend(const Var& x, const Carry& carry) const;
 
   AttentionOptions options_;
   AttentionProjections projections_;

@@ -20,17 +20,17 @@ Var all_directions(const StabilizedInputs& in) {
   return concat({in.directions, reshape(a, a.shape().inserted(3, 1).sizes())}, 3);
 }
 
-// M^-1 for each of the matrices (B, H, d, d), worked out in float64.
+// M^-1 for each of the matrices M (B, H, d, d) of float64.
 Tensor inverted(const Tensor& penalty) {
   const Index d = penalty.size(-1), area = d * d;
-  Tensor spoilt = penalty.to(DType::float64).clone();
+  Tensor spoilt = penalty.clone();
   Tensor result(penalty.shape(), DType::float64, penalty.device());
   std::vector<double> scratch(static_cast<std::size_t>(area));
   for (Index i = 0; i < penalty.size(0) * penalty.size(1); ++i)
     check(invert(spoilt.mutable_data<double>() + i * area, d,
                  result.mutable_data<double>() + i * area, scratch.data()),
           "stabilized_recurrence: the penalty is not positive definite or not finite");
-  return result.to(penalty.dtype());
+  return result;
 }
 
 Tensor counted_updates(const StabilizedInputs& in) {
@@ -84,8 +84,8 @@ StabilizedResult stabilized_by_chunk(const StabilizedInputs& in, const Stabilize
                   .key = in.key,
                   .coefficient = alpha,
                   .value = in.value});
-  return {memory.output, inverted(solved.state.penalty), memory.final_state.value(),
-          counted_updates(in), OperatorForm::chunk};
+  return {memory.output, inverted(solved.state.penalty).to(in.key.dtype()),
+          memory.final_state.value(), counted_updates(in), OperatorForm::chunk};
 }
 
 }  // namespace vla

@@ -2,6 +2,7 @@
 
 #include "framework/ops/normalize.hpp"
 #include "framework/ops/pointwise.hpp"
+#include "models/carried.hpp"
 
 namespace vla {
 namespace {
@@ -24,6 +25,22 @@ PenaltyBuilderOptions penalty_options(const VlaOptions& o) {
           .linear = o.attention.linear()};
 }
 
+// For keys of shape (B, T, H, d).
+PenaltyState carried_penalty(const Shape& keys, const Carry& carry) {
+  const Index batch = keys[0], heads = keys[2], d = keys[3];
+  const Shape matrices{batch, heads, d, d};
+  return {.penalty = carry.take("penalty", matrices, DType::float64),
+          .inverse = carry.take_if_left("inverse", matrices, DType::float64),
+          .kept = carry.take("kept", {batch, heads}, DType::float64),
+          .tokens = carry.tokens()};
+}
+
+void leave(const PenaltyState& state, const Carry& carry) {
+  carry.leave("penalty", state.penalty);
+  if (state.inverse.defined()) carry.leave("inverse", state.inverse);
+  carry.leave("kept", state.kept);
+}
+
 }  // namespace
 
 Vla::Vla(const VlaOptions& options, Rng& rng)
@@ -34,22 +51,26 @@ Vla::Vla(const VlaOptions& options, Rng& rng)
       norm_(options_.attention.heads * options_.attention.value_width, options_.norm_epsilon,
             options_.attention.dtype) {}
 
-Vla::Result Vla::run(const Var& x) {
+Vla::Result Vla::run(const Var& x, const Carry& carry) {
   const auto unit_features = [&](const Var& y) {
     return unit(options_.feature_map == FeatureMap::identity ? y : elu_plus_one(y),
                 options_.unit_floor);
   };
-  const Var raw_key = projections_.key(x);
-  const Var q = unit_features(projections_.query(x)), k = unit_features(raw_key);
-  const Var v = projections_.value(x);
+  const Var raw_key = projections_.key(x, carry.within("key")), k = unit_features(raw_key);
+  const Var q = unit_features(projections_.query(x, carry.within("query")));
+  const Var v = projections_.value(x, carry.within("value"));
   const Var beta = sigmoid(beta_(x));
 
   const Penalty penalty = penalty_(x, raw_key, k, beta);
-  const InversePenaltyResult solved = inverse_penalty(
-      k, penalty, {.restore_period = options_.restore_period, .form = options_.form});
+  const InversePenaltyResult solved =
+      inverse_penalty(k, penalty,
+                      {.restore_period = options_.restore_period,
+                       .form = options_.form,
+                       .initial = carried_penalty(k.shape(), carry)});
+  leave(solved.state, carry);
   const Var alpha = scale_heads(solved.output, beta);
   const DeltaRuleInputs inputs{.query = q, .key = k, .coefficient = alpha, .value = v};
-  const DeltaRuleResult memory = delta_rule(inputs, {.form = options_.form});
+  const DeltaRuleResult memory = carried_delta_rule(inputs, carry, {.form = options_.form});
 
   return {projections_.output(norm_(merge_heads(memory.output))),
           solved.state.penalty,

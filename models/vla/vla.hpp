@@ -38,6 +38,7 @@ class Vla : public Mixer {
 
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override { return run(x).output; }
+  Var advance(const Var& x, const Carry& carry) override { return run(x, carry).output; }
 
   struct Result {
     Var output;      // (B, T, width)
@@ -46,7 +47,7 @@ class Vla : public Mixer {
     /// Of the core, for diagnose().
     MemoryInputs inputs;
   };
-  Result run(const Var& x);
+  Result run(const Var& x, const Carry& carry = {});
   Diagnostics diagnose(const Var& x, const Tensor& tokens,
                        const DiagnosticsOptions& options) override;
 

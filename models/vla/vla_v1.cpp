@@ -5,6 +5,7 @@
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/pointwise.hpp"
 #include "framework/ops/shaping.hpp"
+#include "models/vla/carried_recurrence.hpp"
 #include "models/vla/penalty_builder.hpp"
 #include "models/vla/stabilized_chunk.hpp"
 
@@ -70,11 +71,11 @@ VlaV1::VlaV1(const VlaV1Options& options, Rng& rng)
       norm_(options_.attention.heads * options_.attention.value_width, options_.norm_epsilon,
             options_.attention.dtype) {}
 
-VlaV1::Result VlaV1::run(const Var& x, const Tensor& relations) {
-  const Var k = projections_.key(x);
-  StabilizedInputs inputs{.query = projections_.query(x),
+VlaV1::Result VlaV1::run(const Var& x, const Tensor& relations, const Carry& carry) {
+  const Var k = projections_.key(x, carry.within("key"));
+  StabilizedInputs inputs{.query = projections_.query(x, carry.within("query")),
                           .key = k,
-                          .value = projections_.value(x),
+                          .value = projections_.value(x, carry.within("value")),
                           .directions = penalty_.directions(k)};
   if (options_.symbolic > 0) {
     check(relations.defined(), "VLA v1: symbolic weight ", options_.symbolic,
@@ -83,7 +84,8 @@ VlaV1::Result VlaV1::run(const Var& x, const Tensor& relations) {
     inputs.symbolic = related.direction;
     inputs.active = related.active;
   }
-  const StabilizedResult result = stabilized_recurrence(inputs, options_.recurrence, options_.form);
+  const StabilizedResult result =
+      carried_recurrence(inputs, options_.recurrence, options_.form, carry);
   return {.output = projections_.output(norm_(merge_heads(result.output))),
           .lambda = penalty_.lambda(k),
           .inverse = result.inverse,
@@ -96,6 +98,12 @@ VlaV1::Result VlaV1::run(const Var& x, const Tensor& relations) {
 Var VlaV1::operator()(const Var& x, const Tensor& tokens) {
   const bool related = options_.symbolic > 0 && tokens.defined();
   return run(x, related ? equal_tokens(tokens, x.dtype()) : Tensor()).output;
+}
+
+Var VlaV1::advance(const Var& x, const Carry& carry) {
+  check(options_.symbolic == 0, "VLA v1: with a symbolic weight (", options_.symbolic,
+        ") it does not stream: relations are normalised over later tokens too");
+  return run(x, {}, carry).output;
 }
 
 OperatorForm VlaV1::form() const { return whole_sequence_form(options_.recurrence, options_.form); }

@@ -57,6 +57,8 @@ class VlaV1 : public Mixer {
   Var operator()(const Var& x) override { return run(x).output; }
   /// The same; with a symbolic weight, equal tokens are related.
   Var operator()(const Var& x, const Tensor& tokens) override;
+  /// Throws Error with a symbolic weight.
+  Var advance(const Var& x, const Carry& carry) override;
 
   struct Result {
     Var output;               // (B, T, width)
@@ -70,7 +72,7 @@ class VlaV1 : public Mixer {
   /// With a symbolic weight `relations` R (B, T, T) are needed, in the element type of x, and
   /// tokens that are related to one up to themselves get one more update: see symbolic_direction.
   /// Throws Error where they are missing.
-  Result run(const Var& x, const Tensor& relations = {});
+  Result run(const Var& x, const Tensor& relations = {}, const Carry& carry = {});
 
   OperatorForm form() const override;
   Diagnostics diagnose(const Var& x, const Tensor& tokens,

@@ -7,6 +7,8 @@
 #include "framework/ops/normalize.hpp"
 #include "framework/ops/pointwise.hpp"
 #include "framework/ops/reduce.hpp"
+#include "models/carried.hpp"
+#include "models/vla/carried_recurrence.hpp"
 #include "models/vla/penalty_builder.hpp"
 #include "models/vla/stabilized_chunk.hpp"
 
@@ -44,17 +46,17 @@ VlaV3::VlaV3(const VlaV3Options& options, Rng& rng)
       norm_(options_.attention.heads * options_.attention.value_width, options_.norm_epsilon,
             options_.attention.dtype) {}
 
-VlaV3::Result VlaV3::run(const Var& x) {
-  const Var raw_key = projections_.key(x);
-  const Var q = elu_plus_one(projections_.query(x)), k = elu_plus_one(raw_key);
+VlaV3::Result VlaV3::run(const Var& x, const Carry& carry) {
+  const Var raw_key = projections_.key(x, carry.within("key")), k = elu_plus_one(raw_key);
+  const Var q = elu_plus_one(projections_.query(x, carry.within("query")));
   const StabilizedInputs inputs{
       .query = q,
       .key = unit(k, options_.unit_floor),
-      .value = projections_.value(x),
+      .value = projections_.value(x, carry.within("value")),
       .directions = unit_directions_of(directions_, raw_key, options_.unit_floor)};
   const StabilizedResult result =
-      stabilized_recurrence(inputs, recurrence_options(options_), options_.form);
-  const Var weight = sum(cumulative_sum(k, 1) * q, {-1}, {.keep = true});
+      carried_recurrence(inputs, recurrence_options(options_), options_.form, carry);
+  const Var weight = sum(carried_sum(k, carry) * q, {-1}, {.keep = true});
   const Var denominator =
       clamp(weight, options_.denominator_floor, std::numeric_limits<double>::infinity());
   return {.output = projections_.output(norm_(merge_heads(result.output / denominator))),

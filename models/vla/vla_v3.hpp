@@ -29,6 +29,7 @@ class VlaV3 : public Mixer {
   VlaV3(const VlaV3Options& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override { return run(x).output; }
+  Var advance(const Var& x, const Carry& carry) override { return run(x, carry).output; }
 
   struct Result {
     Var output;               // (B, T, width)
@@ -39,7 +40,7 @@ class VlaV3 : public Mixer {
     StabilizedInputs inputs;  // of the recurrence, for diagnose()
     Var denominator;          // max(z . phi(q), floor) (B, T, H, 1)
   };
-  Result run(const Var& x);
+  Result run(const Var& x, const Carry& carry = {});
 
   OperatorForm form() const override;
   Diagnostics diagnose(const Var& x, const Tensor& tokens,
