@@ -200,8 +200,7 @@ struct Elu {
   template <class T>
   VLA_HOST_DEVICE static T value(T x) {
     using std::expm1;
-    const T below = expm1(x > 0 ? T(0) : x);
-    return x > 0 ? x : below;
+    return expm1(x > 0 ? T(0) : x) + (x > 0 ? x : T(0));  // no branch, as in EluPlusOne
   }
   template <class T>
   VLA_HOST_DEVICE static T slope(T x, T y) {
@@ -214,8 +213,8 @@ struct EluPlusOne {
   template <class T>
   VLA_HOST_DEVICE static T value(T x) {
     using std::exp;
-    const T below = exp(x > 0 ? T(0) : x);  // without a branch around exp, so that loops vectorise
-    return x > 0 ? x + 1 : below;
+    // One of the terms is 0 or 1. Without a branch around exp, loops vectorise.
+    return exp(x > 0 ? T(0) : x) + (x > 0 ? x : T(0));
   }
   template <class T>
   VLA_HOST_DEVICE static T slope(T x, T y) {
