@@ -1,5 +1,6 @@
 #include "framework/tape.hpp"
 
+#include <algorithm>
 #include <atomic>
 
 namespace vla {
@@ -49,6 +50,8 @@ void Var::set_name(std::string name) {
 
 Var detach(const Var& x) { return Var(x.value()); }
 
+Tensor value_or_none(const Var& x) { return x.defined() ? x.value() : Tensor(); }
+
 const Tensor* Gradients::find(const Var& variable) const {
   auto found = places_.find(variable.identity());
   return found == places_.end() ? nullptr : &entries_[found->second].second;
@@ -93,6 +96,10 @@ std::vector<Var> record(std::string name, std::vector<Tensor> values,
     innermost->append(std::move(name), outputs, inputs, std::move(saved), std::move(backward),
                       site);
   return outputs;
+}
+
+bool will_be_recorded(const std::vector<Var>& inputs) {
+  return innermost != nullptr && std::ranges::any_of(inputs, &Var::requires_gradient);
 }
 
 Tape::Tape() : serial_(next_serial++), outer_(innermost) { innermost = this; }

@@ -66,6 +66,8 @@ class Var {
 
 /// The same value without its history: a constant.
 Var detach(const Var& x);
+/// Its value, or an undefined Tensor for an optional variable that was left out.
+Tensor value_or_none(const Var& x);
 
 /// Gradients by variable: ordinary values, in the order the variables were first used.
 class Gradients {
@@ -119,6 +121,10 @@ Var record(std::string name, Tensor value, const std::vector<Var>& inputs,
 std::vector<Var> record(std::string name, std::vector<Tensor> values,
                         const std::vector<Var>& inputs, std::vector<Tensor> saved,
                         BackwardFunction backward, CallSite site = CallSite::here());
+
+/// Whether `record` would make a node for an op with these inputs, so that it is worth keeping what
+/// a backward rule needs.
+bool will_be_recorded(const std::vector<Var>& inputs);
 
 /// Records every op of its thread from construction until `backward` or destruction, unless a tape
 /// made later is alive. Tapes nest and die in reverse order. A variable of an outer tape is a leaf

@@ -179,6 +179,16 @@ class Tensor {
   Device device_;
 };
 
+/// The elements of an optional tensor; null where it is not defined.
+template <class T>
+const T* data_or_null(const Tensor& x) {
+  return x.defined() ? x.data<T>() : nullptr;
+}
+template <class T>
+T* mutable_data_or_null(Tensor& x) {
+  return x.defined() ? x.mutable_data<T>() : nullptr;
+}
+
 /// Uninitialised elements under the shape, type and device of `x`. Throws Error if `x` is not
 /// defined.
 Tensor empty_like(const Tensor& x);

@@ -13,6 +13,8 @@ namespace {
 constexpr Index kChunk = 64;  // tokens, where nothing else is asked for
 
 DeltaRuleSizes checked_sizes(const DeltaRuleInputs& in) {
+  check(in.query.defined() && in.coefficient.defined() && in.value.defined(),
+        "delta_rule: query, coefficient and value are needed");
   const Shape& q = in.query.shape();
   check(q.rank() == 4, "delta_rule: query has shape ", q, "; (B, T, H, d) is needed");
   const Shape& v = in.value.shape();
@@ -43,22 +45,15 @@ struct Form {
   Index chunk;
 };
 
-Form checked_form(const DeltaRuleInputs& in, const DeltaRuleOptions& options) {
+Form checked_form(const DeltaRuleInputs& in, const DeltaRuleOptions& options, Index time) {
   check(options.chunk >= 0, "delta_rule: chunks of ", options.chunk,
         " tokens; 1 or more, or 0 for the usual");
   check(options.form != OperatorForm::chunk || !in.gate.defined(),
         "delta_rule: with a gate there is no chunk form; step or automatic");
-  return {options.form != OperatorForm::step && !in.gate.defined(),
-          options.chunk > 0 ? options.chunk : kChunk};
-}
-
-template <class T>
-const T* data_or_null(const Tensor& tensor) {
-  return tensor.defined() ? tensor.data<T>() : nullptr;
-}
-template <class T>
-T* data_or_null(Tensor& tensor) {
-  return tensor.defined() ? tensor.mutable_data<T>() : nullptr;
+  const bool by_chunk =
+      !in.gate.defined() && resolved_form(options.form, time) == OperatorForm::chunk;
+  const Index chunk = options.chunk > 0 ? options.chunk : kChunk;
+  return {by_chunk, std::min(chunk, std::max<Index>(time, 1))};
 }
 
 template <class T>
@@ -82,9 +77,9 @@ std::vector<Tensor> gradients(const DeltaRuleSizes& n, Form form, const Backward
   dispatch_floating(q.dtype(), "delta_rule", [&](auto zero) {
     using T = decltype(zero);
     const DeltaRuleArrays<T> in = arrays_of<T>(n, q, k, alpha, {}, g, {});
-    const DeltaRuleGradients<T> out{dq.mutable_data<T>(),     data_or_null<T>(dk),
-                                    dalpha.mutable_data<T>(), dv.mutable_data<T>(),
-                                    data_or_null<T>(dg),      dstate.mutable_data<T>()};
+    const DeltaRuleGradients<T> out{dq.mutable_data<T>(),        mutable_data_or_null<T>(dk),
+                                    dalpha.mutable_data<T>(),    dv.mutable_data<T>(),
+                                    mutable_data_or_null<T>(dg), dstate.mutable_data<T>()};
     const T *e = errors.data<T>(), *s = states.data<T>(), *upstream = at.gradient(0).data<T>();
     if (form.by_chunk)
       delta_rule_adjoint_by_chunk(in, form.chunk, e, s, upstream, out);
@@ -94,19 +89,16 @@ std::vector<Tensor> gradients(const DeltaRuleSizes& n, Form form, const Backward
   return {dq, dk, dalpha, dv, dg, dstate};
 }
 
-Tensor value_or_none(const Var& x) { return x.defined() ? x.value() : Tensor(); }
-
 }  // namespace
 
 DeltaRuleResult delta_rule(const DeltaRuleInputs& in, const DeltaRuleOptions& options,
                            CallSite site) {
   const DeltaRuleSizes n = checked_sizes(in);
-  const Form form = checked_form(in, options);
+  const Form form = checked_form(in, options, n.time);
   const DType dtype = in.query.dtype();
   const std::vector<Var> inputs{in.query, in.key,  in.coefficient,
                                 in.value, in.gate, in.initial_state};
-  const bool recorded =
-      Tape::current() != nullptr && std::ranges::any_of(inputs, &Var::requires_gradient);
+  const bool recorded = will_be_recorded(inputs);
   const Tensor k = value_or_none(in.key), g = value_or_none(in.gate);
   Tensor output({n.batch, n.time, n.heads, n.value}, dtype);
   Tensor final_state({n.batch, n.heads, n.value, n.key}, dtype);
@@ -122,7 +114,7 @@ DeltaRuleResult delta_rule(const DeltaRuleInputs& in, const DeltaRuleOptions& op
                      value_or_none(in.initial_state));
     const DeltaRuleOutputs<T> out{output.mutable_data<T>(),
                                   recorded && k.defined() ? errors.mutable_data<T>() : nullptr,
-                                  data_or_null<T>(states), final_state.mutable_data<T>()};
+                                  mutable_data_or_null<T>(states), final_state.mutable_data<T>()};
     if (form.by_chunk)
       delta_rule_by_chunk(arrays, form.chunk, out);
     else

@@ -1,7 +1,6 @@
 // The delta rule on plain arrays: what its step and its chunk form share.
 #pragma once
 
-#include "framework/parallel.hpp"
 #include "framework/tensor.hpp"
 
 namespace vla {
@@ -50,13 +49,5 @@ void delta_rule_adjoint_by_chunk(const DeltaRuleArrays<T>& in, Index chunk, cons
 /// Numbers that `states` has in either form.
 Index states_by_step(const DeltaRuleSizes& n);
 Index states_by_chunk(const DeltaRuleSizes& n, Index chunk);
-
-/// Calls work(b, h) for every sequence and head, in parallel.
-template <class Work>
-void for_each_head(const DeltaRuleSizes& n, Work work) {
-  parallel_for(n.batch * n.heads, 1, [&](Index begin, Index end) {
-    for (Index i = begin; i < end; ++i) work(i / n.heads, i % n.heads);
-  });
-}
 
 }  // namespace vla

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "framework/parallel.hpp"
 #include "models/delta_rule_arrays.hpp"
 #include "models/small_matrix.hpp"
 
@@ -100,7 +101,7 @@ void add_lower_transposed(Into how, Index n, Index width, const Held<T>& l, cons
 template <class T>
 struct Workspace {
   Index key, value;  // d and d_v
-  Held<T> q, k, alpha, v, e, o, alpha_transposed, e_transposed, l, r, x1, x2;
+  Held<T> q, k, alpha, e, o, alpha_transposed, e_transposed, l, r, x1, x2;
   Held<T> state, state_transposed, gradient, gradient_transposed, dv, dq, dk, dalpha;
   Held<T> block_inverse, block_rows;
 
@@ -110,7 +111,6 @@ struct Workspace {
         q(chunk, key),
         k(chunk, key),
         alpha(chunk, key),
-        v(chunk, value),
         e(chunk, value),
         o(chunk, value),
         alpha_transposed(key, chunk),
@@ -226,6 +226,16 @@ void unpad_state(const Sizes& n, const Held<T>& from, T* state) {
   for (Index i = 0; i < n.value; ++i) std::copy_n(from.read(i, 0).data, n.key, state + i * n.key);
 }
 
+// Calls work(workspace, b, h) for every sequence and head, in parallel, a workspace for each
+// thread.
+template <class T, class Work>
+void for_each_head(const DeltaRuleArrays<T>& in, Index chunk, bool backward, Work work) {
+  parallel_for(in.n.batch * in.n.heads, 1, [&](Index begin, Index end) {
+    Workspace<T> w(in.n, padded(chunk), backward);
+    for (Index i = begin; i < end; ++i) work(w, i / in.n.heads, i % in.n.heads);
+  });
+}
+
 }  // namespace
 
 Index states_by_chunk(const Sizes& n, Index chunk) {
@@ -236,13 +246,13 @@ template <class T>
 void delta_rule_by_chunk(const DeltaRuleArrays<T>& in, Index chunk,
                          const DeltaRuleOutputs<T>& out) {
   const Sizes& n = in.n;
-  for_each_head(n, [&](Index b, Index h) {
+  for_each_head(in, chunk, false, [&](Workspace<T>& w, Index b, Index h) {
     const Index head = b * n.heads + h;
-    Workspace<T> w(n, padded(chunk), false);
-    if (in.initial) {
+    if (in.initial)
       pad_state(n, in.initial + head * n.state(), w.state);
-      transpose<T>(w.value, w.key, w.state, w.state_transposed);
-    }
+    else
+      std::ranges::fill(w.state.data, T(0));
+    transpose<T>(w.value, w.key, w.state, w.state_transposed);
     for (Index c = 0; c < chunks(n, chunk); ++c) {
       if (out.states) {
         T* saved = out.states + (head * chunks(n, chunk) + c) * w.value * w.key;
@@ -261,9 +271,8 @@ void delta_rule_adjoint_by_chunk(const DeltaRuleArrays<T>& in, Index chunk, cons
                                  const T* states, const T* output_gradient,
                                  const DeltaRuleGradients<T>& out) {
   const Sizes& n = in.n;
-  for_each_head(n, [&](Index b, Index h) {
+  for_each_head(in, chunk, true, [&](Workspace<T>& w, Index b, Index h) {
     const Index head = b * n.heads + h;
-    Workspace<T> w(n, padded(chunk), true);
     pad_state(n, out.state + head * n.state(), w.gradient);
     for (Index c = chunks(n, chunk) - 1; c >= 0; --c) {
       const Index first = c * chunk;

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <vector>
 
+#include "framework/parallel.hpp"
 #include "models/delta_rule.hpp"
 #include "models/delta_rule_arrays.hpp"
+#include "models/small_matrix.hpp"
 
 namespace vla {
 namespace {
@@ -13,12 +15,12 @@ using Sizes = DeltaRuleSizes;
 
 Index segments(const Sizes& n) { return (n.time + kDeltaRuleSegment - 1) / kDeltaRuleSegment; }
 
-template <class T>
-T dot(const T* a, const T* b, Index n) {
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (Index i = 0; i < n; ++i) sum += a[i] * b[i];
-  return sum;
+// Calls work(b, h) for every sequence and head, in parallel.
+template <class Work>
+void for_each_head(const DeltaRuleSizes& n, Work work) {
+  parallel_for(n.batch * n.heads, 1, [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) work(i / n.heads, i % n.heads);
+  });
 }
 
 template <class T>

@@ -15,8 +15,6 @@ namespace {
 // Constants, so that nothing is recorded.
 Var float64(const Var& x) { return x.defined() ? Var(x.value().to(DType::float64)) : Var(); }
 
-Tensor value_or_none(const Var& x) { return x.defined() ? x.value() : Tensor(); }
-
 MemoryInputs float64(const MemoryInputs& in) {
   const DeltaRuleInputs& memory = in.memory;
   const Penalty& penalty = in.penalty;
@@ -47,12 +45,12 @@ double add_directions(const PenaltyArrays<double>& in, Index place, PenaltyTrack
   std::vector<double> z(static_cast<std::size_t>(d));
   double strength = 0;
   if (in.forget) tracker.forget(in.forget[place]);
-  for (Index m = 0; m < in.n.directions; ++m) {
+  for (Index m = 0; m < in.n.rank; ++m) {
     const double* u = in.direction(place, m);
     tracker.apply(u, z.data());
     strength += in.weight(place, m) * std::inner_product(u, u + d, z.data(), 0.0);
   }
-  for (Index m = 0; m < in.n.directions; ++m)
+  for (Index m = 0; m < in.n.rank; ++m)
     tracker.add(in.direction(place, m), in.weight(place, m));
   return strength;
 }

@@ -19,7 +19,7 @@ std::string_view form_name(OperatorForm form) {
 OperatorForm parse_form(std::string_view name) {
   for (OperatorForm form : {OperatorForm::automatic, OperatorForm::step, OperatorForm::chunk})
     if (name == form_name(form)) return form;
-  fail("unknown form '", name, "'; allowed: auto, step, chunk");
+  fail("operator form '", name, "' is not allowed; auto, step or chunk");
 }
 
 }  // namespace vla

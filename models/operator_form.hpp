@@ -1,6 +1,7 @@
 // Ways to compute the recurrent operators; their results agree to rounding.
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 
 namespace vla {
@@ -11,9 +12,14 @@ enum class OperatorForm {
   chunk,      // chunks of tokens at a time, in matrix products
 };
 
-/// What `automatic` means to an operator that always has a chunk form.
-constexpr OperatorForm chunk_unless_step(OperatorForm form) {
-  return form == OperatorForm::step ? OperatorForm::step : OperatorForm::chunk;
+/// Blocks of this many tokens or fewer are quicker step by step: a chunk's factorisations and
+/// padding cost more than the steps they save.
+inline constexpr std::int64_t kFewTokens = 8;
+
+/// What `form` means for `time` tokens to an operator that always has a chunk form.
+constexpr OperatorForm resolved_form(OperatorForm form, std::int64_t time) {
+  if (form != OperatorForm::automatic) return form;
+  return time <= kFewTokens ? OperatorForm::step : OperatorForm::chunk;
 }
 
 /// "auto", "step" or "chunk".

@@ -24,6 +24,15 @@ struct Matrix {
   Matrix from(Index row, Index column) const { return {data + row * stride + column, stride}; }
 };
 
+/// x . y in the elements' own type.
+template <class T>
+T dot(const T* x, const T* y, Index n) {
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (Index i = 0; i < n; ++i) sum += x[i] * y[i];
+  return sum;
+}
+
 /// What a product does to its target.
 enum class Into { set, add, subtract };
 

@@ -3,6 +3,7 @@
 
 #include "framework/ops/xtensor.hpp"
 // The door above comes first.
+#include <limits>
 #include <xtensor-blas/xlinalg.hpp>
 
 #include "framework/gradcheck.hpp"
@@ -135,6 +136,11 @@ BOOST_AUTO_TEST_CASE(inverse_penalty_with_restoration) {
       for (const Index period : {1, 7, 32})
         check_penalty_case({.time = time, .rank = 2, .forget = true, .restore_period = period},
                            chunk, true);
+  for (const Index width : {1, 5, 16, 64})
+    for (const Index rank : {0, 1, 2, 3})
+      check_penalty_case(
+          {.time = 55, .width = width, .rank = rank, .forget = true, .restore_period = 20}, 16,
+          true);
 }
 
 BOOST_AUTO_TEST_CASE(inverse_penalty_of_its_own_directions) {
@@ -152,7 +158,44 @@ BOOST_AUTO_TEST_CASE(inverse_penalty_of_several_vectors) {
 
 BOOST_AUTO_TEST_CASE(inverse_penalty_of_directions_over_nine_orders_of_magnitude) {
   for (const bool own : {false, true})
-    check_penalty_case({.time = 55, .own = own, .wide_range = true}, 32);
+    for (const bool forget : {false, true}) {
+      const Case c{.time = 55, .forget = forget, .own = own, .wide_range = true};
+      check_penalty_case(c, 32, true);
+      // A norm over all tokens would hide those whose vectors are small.
+      const std::vector<Tensor> inputs = penalty_inputs(c);
+      const auto run = [&](OperatorForm form) {
+        return penalty_results(c, inputs, {.form = form, .chunk = 32})[0];
+      };
+      const Var step(run(OperatorForm::step)), chunk(run(OperatorForm::chunk));
+      for (Index t = 0; t < c.time; ++t)
+        BOOST_TEST_CONTEXT("token " << t << ", own " << own << ", forget " << forget)
+      check_close(slice(chunk, 1, t, t + 1).value(), slice(step, 1, t, t + 1).value(), 1e-8);
+    }
+}
+
+// A_t, column by column, as the chunk form applies it.
+BOOST_AUTO_TEST_CASE(the_inverse_is_symmetric_positive_definite_and_never_grows) {
+  constexpr Index time = 600, d = 6;
+  Rng rng(3);
+  Tensor columns = Tensor::zeros({1, time, 1, d, d}, DType::float64);
+  for (Index i = 0; i < time * d; ++i) columns.mutable_data<double>()[i * d + i % d] = 1;
+  const Var keys(rng.normal({1, time, 1, d}, DType::float64));
+  const Tensor inverses =
+      inverse_penalty(Var(columns),
+                      {.directions = keys, .lambda0 = Var(Tensor::full({1}, 0.1, DType::float64))},
+                      {.form = OperatorForm::chunk})
+          .output.value();
+  xt::xarray<double> before = 10 * xt::eye<double>(d);
+  for (Index t = 0; t < time; ++t) {
+    xt::xarray<double> a = xt::zeros<double>({d, d});
+    std::copy_n(inverses.data<double>() + t * d * d, d * d, a.data());
+    const xt::xarray<double> asymmetry = a - xt::transpose(a);
+    BOOST_TEST(xt::amax(xt::abs(asymmetry))() <= 1e-12);
+    BOOST_TEST(xt::xarray<double>(xt::linalg::eigvalsh(a))(0) > 0);
+    const xt::xarray<double> shrunk = before - a;
+    BOOST_TEST(xt::xarray<double>(xt::linalg::eigvalsh(shrunk))(0) >= -1e-12);
+    before = a;
+  }
 }
 
 BOOST_AUTO_TEST_CASE(inverse_penalty_over_many_segments) {
@@ -209,6 +252,32 @@ BOOST_AUTO_TEST_CASE(gradients_of_the_inverse_penalty_by_finite_differences) {
   BOOST_TEST(worst < 0.1);
 }
 
+// A block that begins where a restoration has just been due, with something still to give back.
+BOOST_AUTO_TEST_CASE(gradients_go_through_a_restoration_of_what_was_carried) {
+  const Index d = 3;
+  PenaltyState state{.penalty = Tensor::zeros({1, 2, d, d}, DType::float64),
+                     .kept = Tensor::full({1, 2}, 0.5, DType::float64),
+                     .tokens = 8};
+  for (Index i = 0; i < 2 * d; ++i)
+    state.penalty.mutable_data<double>()[i / d * d * d + i % d * (d + 1)] = 1;
+  for (const OperatorForm form : {OperatorForm::step, OperatorForm::chunk})
+    for (const Index before : {8, 9})
+      for (const Index time : {4, 7}) {
+        state.tokens = before;
+        std::vector<Tensor> inputs =
+            penalty_inputs({.time = time, .width = d, .weights = false, .forget = true});
+        const double worst = gradcheck(
+            "inverse_penalty from a state",
+            [&](const std::vector<Var>& v) {
+              return inverse_penalty(v[2], {.directions = v[0], .forget = v[3], .lambda0 = v[1]},
+                                     {.restore_period = 4, .form = form, .initial = state})
+                  .output;
+            },
+            inputs);
+        BOOST_TEST(worst < 0.1);
+      }
+}
+
 BOOST_AUTO_TEST_CASE(delta_rule_by_chunk_equals_by_step) {
   struct Widths {
     Index key, value;
@@ -261,33 +330,64 @@ BOOST_AUTO_TEST_CASE(results_do_not_depend_on_the_number_of_threads) {
 }
 
 BOOST_AUTO_TEST_CASE(errors_name_the_place) {
-  const Shape shape{2, 40, 3, 4};
-  const auto solve = [](const Tensor& x, const Tensor& u, double lambda0) {
+  const Shape shape{2, 700, 3, 4};
+  const auto solve = [](const Tensor& x, const Tensor& u, double lambda0, OperatorForm form) {
     return inverse_penalty(
         Var(x), {.directions = Var(u), .lambda0 = Var(Tensor::full({3}, lambda0, DType::float64))},
-        {.form = OperatorForm::chunk, .chunk = 16});
+        {.form = form});
   };
   const Tensor fine = Rng(1).normal(shape, DType::float64);
   const auto broken = [&](double value) {
     Tensor x = fine.clone();
-    x.mutable_values<double>()[static_cast<std::size_t>(((1 * 40 + 21) * 3 + 2) * 4 + 1)] = value;
+    x.mutable_values<double>()[static_cast<std::size_t>(((1 * 700 + 650) * 3 + 2) * 4 + 1)] = value;
     return x;
   };
-  for (const double value : {double(NAN), double(INFINITY)}) {
-    BOOST_CHECK_EXCEPTION(solve(fine, broken(value), 1), Error,
-                          says("inverse penalty: the penalty of sequence 1, head 2, chunk 1 at "
-                               "token 21 is not positive definite or not finite"));
-    BOOST_CHECK_EXCEPTION(solve(broken(value), fine, 1), Error,
-                          says("inverse penalty: the vector of sequence 1, head 2 at token 21 is "
-                               "not finite"));
+  for (const OperatorForm form : {OperatorForm::step, OperatorForm::chunk}) {
+    for (const double value : {double(NAN), double(INFINITY)}) {
+      BOOST_CHECK_EXCEPTION(solve(fine, broken(value), 1, form), Error,
+                            says("inverse penalty: the direction of sequence 1, head 2 at token "
+                                 "650 is not finite"));
+      BOOST_CHECK_EXCEPTION(solve(broken(value), fine, 1, form), Error,
+                            says("inverse penalty: the vector of sequence 1, head 2 at token 650 "
+                                 "is not finite"));
+    }
+    const Var x = Var::parameter(fine);
+    Tape tape;
+    const Var y =
+        inverse_penalty(x, {.directions = x, .lambda0 = Var(Tensor::full({3}, 1, DType::float64))},
+                        {.form = form})
+            .output;
+    BOOST_CHECK_EXCEPTION(tape.backward(y, broken(NAN)), Error,
+                          says("inverse penalty: the upstream gradient of sequence 1, head 2 at "
+                               "token 650 is not finite"));
   }
-  BOOST_CHECK_EXCEPTION(solve(fine, fine, -1), Error,
-                        says("inverse penalty: lambda0 is -1; a positive number is needed"));
+  // Its square is infinite.
+  BOOST_CHECK_EXCEPTION(solve(fine, broken(1e200), 1, OperatorForm::chunk), Error,
+                        says("inverse penalty: the penalty of sequence 1, head 2, chunk 10 at "
+                             "token 640 is not positive definite or not finite"));
+  BOOST_CHECK_EXCEPTION(
+      solve(fine, fine, -1, OperatorForm::automatic), Error,
+      says("inverse penalty: lambda0 of head 0 is -1; a positive number is needed"));
   BOOST_CHECK_EXCEPTION(
       delta_rule(
           {.query = Var(fine), .coefficient = Var(fine), .value = Var(fine), .gate = Var(fine)},
           {.form = OperatorForm::chunk}),
       Error, says("delta_rule: with a gate there is no chunk form; step or automatic"));
+}
+
+BOOST_AUTO_TEST_CASE(a_chunk_longer_than_the_sequence_is_the_sequence) {
+  const Var x(Rng(1).normal({1, 12, 1, 3}, DType::float64));
+  const auto run = [&](Index chunk) {
+    const DeltaRuleOptions options{.form = OperatorForm::chunk, .chunk = chunk};
+    return delta_rule({.query = x, .key = x, .coefficient = x, .value = x}, options).output.value();
+  };
+  check_close(run(std::numeric_limits<Index>::max()), run(12), 0);
+  const Penalty penalty{.directions = x, .lambda0 = Var(Tensor::full({1}, 1, DType::float64))};
+  const auto solve = [&](Index chunk) {
+    return inverse_penalty(x, penalty, {.form = OperatorForm::chunk, .chunk = chunk})
+        .output.value();
+  };
+  check_close(solve(std::numeric_limits<Index>::max()), solve(12), 0);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -228,22 +228,26 @@ BOOST_AUTO_TEST_CASE(inverse_penalty_refuses_bad_values) {
   const Penalty good{.directions = x, .lambda0 = Var(Tensor::full({1}, 0.1, DType::float64))};
   Penalty bad = good;
   bad.lambda0 = Var(Tensor::zeros({1}, DType::float64));
-  BOOST_CHECK_EXCEPTION(inverse_penalty(x, bad), Error,
-                        says("inverse penalty: lambda0 is 0; a positive number is needed"));
+  BOOST_CHECK_EXCEPTION(
+      inverse_penalty(x, bad), Error,
+      says("inverse penalty: lambda0 of head 0 is 0; a positive number is needed"));
   bad = good;
   bad.forget = Var(Tensor::zeros({1, 2, 1}, DType::float64));
   BOOST_CHECK_EXCEPTION(
       inverse_penalty(x, bad), Error,
-      says("inverse penalty: forgetting factor 0 at token 0; 0 < gamma <= 1 is needed"));
+      says("inverse penalty: forgetting factor 0 of sequence 0, head 0 at token 0; 0 < gamma <= "
+           "1 is needed"));
   bad = good;
   bad.weights = Var(Tensor::full({1, 2, 1}, -5, DType::float64));
   BOOST_CHECK_EXCEPTION(inverse_penalty(x, bad), Error,
-                        says("inverse penalty: weight -5 at token 0; 0 or more is needed"));
+                        says("inverse penalty: weight -5 of sequence 0, head 0 at token 0; 0 or "
+                             "more is needed"));
   bad = good;
   bad.directions = Var(Tensor::full({1, 2, 1, 3}, INFINITY, DType::float64));
-  BOOST_CHECK_EXCEPTION(inverse_penalty(x, bad), Error,
-                        says("inverse penalty: the penalty at token 0 is not positive definite or "
-                             "not finite"));
+  BOOST_CHECK_EXCEPTION(
+      inverse_penalty(x, bad), Error,
+      says("inverse penalty: the direction of sequence 0, head 0 at token 0 is not "
+           "finite"));
   bad = good;
   bad.directions = Var(Tensor::zeros({1, 3, 1, 3}, DType::float64));
   BOOST_CHECK_EXCEPTION(inverse_penalty(x, bad), Error,

@@ -36,12 +36,13 @@ struct Stream {
   }
 };
 
-// The relative difference of float32 from float64 in the outputs of the last block.
+// The largest relative difference of float32 from float64 in the outputs of a block, over the last
+// tenth of the tokens.
 double difference_after(Index tokens) {
   constexpr Index d = 32;
   Rng rng(11);
   Stream narrow{DType::float32}, wide{DType::float64};
-  double difference = 1;
+  double worst = 0;
   for (Index done = 0; done < tokens;) {
     // Odd sizes, single tokens among them.
     const Index block = std::min<Index>(rng.below(8) == 0 ? 1 : 1 + rng.below(4000), tokens - done);
@@ -53,10 +54,11 @@ double difference_after(Index tokens) {
     const Tensor q = features(), k = features(), v = rng.normal(shape, DType::float32);
     const Tensor beta = rng.uniform({1, block, 1}, DType::float32);
     const Tensor expected = wide(q, k, v, beta);
-    difference = relative_difference(narrow(q, k, v, beta), expected);
+    const double difference = relative_difference(narrow(q, k, v, beta), expected);
     done += block;
+    if (done > tokens / 10 * 9) worst = std::max(worst, difference);
   }
-  return difference;
+  return worst;
 }
 
 }  // namespace

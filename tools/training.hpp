@@ -77,7 +77,9 @@ class Training {
   const Task& task() const { return *task_; }
   Index parameters() const { return parameter_count_; }
   /// That of the mixers; automatic where they have none.
-  OperatorForm operator_form() { return model_.body().blocks().front().mixer->form(); }
+  OperatorForm operator_form() {
+    return model_.body().blocks().front().mixer->form(task_->length());
+  }
   Index tokens_per_step() const { return options_.batch * task_->length(); }
 
   void save(const std::filesystem::path& checkpoint) const;

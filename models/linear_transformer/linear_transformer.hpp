@@ -26,7 +26,7 @@ class LinearTransformer : public Mixer {
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override { return advance(x, {}); }
   Var advance(const Var& x, const Carry& carry) override;
-  OperatorForm form() const override { return chunk_unless_step(options_.form); }
+  OperatorForm form(Index time) const override { return resolved_form(options_.form, time); }
   Diagnostics diagnose(const Var& x, const Tensor& tokens,
                        const DiagnosticsOptions& options) override;
   void visit(PartVisitor& parts) override;

@@ -19,10 +19,9 @@ Matrix<const T> constant(const T* data, Index stride) {
 
 template <class T>
 ChunkInverse<T>::ChunkInverse(const PenaltySizes& n, const PenaltyPlan& plan)
-    : width_(n.width),
-      wide_(padded(n.width)),
+    : wide_(padded(n.width)),
       vectors_(n.vectors),
-      directions_(n.directions),
+      rank_(n.rank),
       inverse_(numbers<T>(wide_ * wide_)),
       u_transposed_(numbers<T>(wide_ * plan.largest_rows)),
       z_transposed_(u_transposed_.size()),
@@ -40,19 +39,19 @@ void ChunkInverse<T>::start(const T* inverse) {
 }
 
 // The block of C on the diagonal at `row`, in block_: Gaussian elimination on its rows gives
-// u_t.z_s below the diagonal. Leaves tril(C, -1) F in block_, f in shares.
+// u_t.z_s below the diagonal. Leaves tril(C, -1) F in block_, f in gains.
 template <class T>
-Index ChunkInverse<T>::eliminate(Index row, const T* weights, T* shares) {
+Index ChunkInverse<T>::eliminate(Index row, const T* weights, T* gains) {
   for (Index s = 0; s < kBlock; ++s) {
     T* pivot = block_.data() + s * kBlock;
     const T delta = 1 + weights[row + s] * pivot[s];
     if (!(delta > 0) || !std::isfinite(delta)) return row + s;
-    const T share = weights[row + s] / delta;
+    const T gain = weights[row + s] / delta;
     deltas_[static_cast<std::size_t>(row + s)] = delta;
-    shares[row + s] = share;
+    gains[row + s] = gain;
     for (Index t = s + 1; t < kBlock; ++t) {
       T* other = block_.data() + t * kBlock;
-      const T factor = share * other[s];
+      const T factor = gain * other[s];
       other[s] = factor;
 #pragma omp simd
       for (Index j = 0; j < kBlock; ++j) other[j] -= j > s ? factor * pivot[j] : T(0);
@@ -63,7 +62,7 @@ Index ChunkInverse<T>::eliminate(Index row, const T* weights, T* shares) {
 
 template <class T>
 Index ChunkInverse<T>::solve(const ChunkDirections<T>& directions, const PenaltyChunk& chunk, T* z,
-                             T* shares) {
+                             T* gains) {
   const Index rows = chunk.rows;
   const Matrix<const T> u = constant(directions.u.data(), wide_);
   const Matrix<T> zs{z, wide_}, c{products_.data(), rows}, block{block_.data(), kBlock};
@@ -78,7 +77,7 @@ Index ChunkInverse<T>::solve(const ChunkDirections<T>& directions, const Penalty
     const Matrix<T> z_i = zs.from(i, 0);
     multiply<T>(Into::subtract, kBlock, wide_, i, read(c.from(i, 0)), read(zs), z_i);
     multiply<T>(Into::set, kBlock, kBlock, wide_, read(z_i), read(u_transposed.from(0, i)), block);
-    const Index bad = eliminate(i, directions.weights.data(), shares);
+    const Index bad = eliminate(i, directions.weights.data(), gains);
     if (bad >= 0) return bad;
     invert_unit_lower<T>(read(block), block_inverse);
     std::copy_n(z_i.data, kBlock * wide_, block_rows.data);
@@ -89,22 +88,24 @@ Index ChunkInverse<T>::solve(const ChunkDirections<T>& directions, const Penalty
     multiply<T>(Into::set, left, kBlock, wide_, u.from(next, 0), read(z_transposed.from(0, i)),
                 below);
     for (Index t = 0; t < left; ++t)
-      for (Index s = 0; s < kBlock; ++s) below.row(t)[s] *= shares[i + s];
+      for (Index s = 0; s < kBlock; ++s) below.row(t)[s] *= gains[i + s];
   }
-  z_ = z;
-  for (Index i = 0; i < rows; ++i)
-    for (Index j = 0; j < wide_; ++j)
-      scaled_z_[static_cast<std::size_t>(i * wide_ + j)] = shares[i] * z[i * wide_ + j];
+  scale(rows, z, gains);
   return -1;
 }
 
 template <class T>
-void ChunkInverse<T>::reuse(const PenaltyChunk& chunk, const T* z, const T* shares) {
+void ChunkInverse<T>::scale(Index rows, const T* z, const T* gains) {
   z_ = z;
-  transpose<T>(chunk.rows, wide_, constant(z, wide_), {z_transposed_.data(), chunk.rows});
-  for (Index i = 0; i < chunk.rows; ++i)
+  for (Index i = 0; i < rows; ++i)
     for (Index j = 0; j < wide_; ++j)
-      scaled_z_[static_cast<std::size_t>(i * wide_ + j)] = shares[i] * z[i * wide_ + j];
+      scaled_z_[static_cast<std::size_t>(i * wide_ + j)] = gains[i] * z[i * wide_ + j];
+}
+
+template <class T>
+void ChunkInverse<T>::reuse(const PenaltyChunk& chunk, const T* z, const T* gains) {
+  scale(chunk.rows, z, gains);
+  transpose<T>(chunk.rows, wide_, constant(z, wide_), {z_transposed_.data(), chunk.rows});
 }
 
 template <class T>
@@ -117,7 +118,7 @@ void ChunkInverse<T>::apply(const ChunkDirections<T>& directions, const PenaltyC
   for (Index i = 0; i < vectors; i += kBlock) {
     const Index count = std::min(kBlock, vectors - i);
     // Only directions of tokens up to a vector's own.
-    const auto seen = [&](Index row) { return ((i + row) / vectors_ + 1) * directions_; };
+    const auto seen = [&](Index row) { return ((i + row) / vectors_ + 1) * rank_; };
     const Index columns = std::min(padded(seen(count - 1)), chunk.rows);
     multiply<T>(Into::set, count, columns, wide_, x.from(i, 0),
                 constant<T>(z_transposed_.data(), chunk.rows), products);

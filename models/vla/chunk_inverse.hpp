@@ -24,9 +24,9 @@ class ChunkInverse {
   void start(const T* inverse);
   /// Finds z (rows, D) and f (rows) of the chunk's directions. Returns the first row at which M is
   /// not positive definite or not finite, or -1.
-  Index solve(const ChunkDirections<T>& directions, const PenaltyChunk& chunk, T* z, T* shares);
+  Index solve(const ChunkDirections<T>& directions, const PenaltyChunk& chunk, T* z, T* gains);
   /// Takes z and f from an earlier `solve`.
-  void reuse(const PenaltyChunk& chunk, const T* z, const T* shares);
+  void reuse(const PenaltyChunk& chunk, const T* z, const T* gains);
   /// rows (count n, D) of n vectors a token <- A_t x_t, in place.
   void apply(const ChunkDirections<T>& directions, const PenaltyChunk& chunk, std::vector<T>& rows);
   /// rows (count, D) <- A_t u_t, where every token has one direction: z_t / delta_t, after `solve`.
@@ -36,12 +36,12 @@ class ChunkInverse {
   void advance(const PenaltyChunk& chunk, double gamma);
 
  private:
-  Index eliminate(Index row, const T* weights, T* shares);
-  void scale_and_transpose(const PenaltyChunk& chunk, const T* shares);
+  Index eliminate(Index row, const T* weights, T* gains);
+  void scale(Index rows, const T* z, const T* gains);
   void divide_by_product(const ChunkDirections<T>& directions, std::vector<T>& rows, Index n) const;
   Matrix<T> inverse() { return {inverse_.data(), wide_}; }
 
-  Index width_, wide_, vectors_, directions_;
+  Index wide_, vectors_, rank_;
   const T* z_ = nullptr;
   std::vector<T> inverse_;       // A (D, D)
   std::vector<T> u_transposed_;  // (D, rows)

@@ -1,6 +1,6 @@
 #include "models/vla/inverse_penalty.hpp"
 
-#include <algorithm>
+#include <cmath>
 
 #include "framework/ops/shaping.hpp"
 #include "models/vla/penalty_arrays.hpp"
@@ -10,6 +10,8 @@ namespace {
 
 PenaltySizes checked_sizes(const Var& x, const Penalty& penalty,
                            const InversePenaltyOptions& options) {
+  check(x.defined() && penalty.directions.defined() && penalty.lambda0.defined(),
+        "inverse_penalty: x, directions and lambda0 are needed");
   const Shape& s = x.shape();
   check(s.rank() == 4 || s.rank() == 5, "inverse_penalty: x has shape ", s,
         "; (B, T, H, d) or (B, T, H, n, d) is needed");
@@ -30,6 +32,9 @@ PenaltySizes checked_sizes(const Var& x, const Penalty& penalty,
     check(!part->defined() || (part->dtype() == x.dtype() && part->device() == x.device()),
           "inverse_penalty: inputs differ in element type or device");
   const PenaltyState& state = options.initial;
+  for (const Tensor* part : {&state.penalty, &state.inverse, &state.kept})
+    check(!part->defined() || part->dtype() == DType::float64,
+          "inverse_penalty: the initial state is ", part->dtype(), "; float64 is needed");
   if (state.penalty.defined()) {
     const Shape matrices{n.batch, n.heads, n.width, n.width};
     check(state.penalty.shape() == matrices, "inverse_penalty: the initial M ",
@@ -41,6 +46,12 @@ PenaltySizes checked_sizes(const Var& x, const Penalty& penalty,
   }
   check(state.tokens >= 0 && (state.penalty.defined() || state.tokens == 0),
         "inverse_penalty: ", state.tokens, " tokens before, but no initial M");
+  const Tensor lambda0 = penalty.lambda0.value().to(DType::float64);
+  for (Index h = 0; h < n.heads; ++h) {
+    const double start = lambda0.data<double>()[h];
+    check(start > 0 && std::isfinite(start), "inverse penalty: lambda0 of head ", h, " is ", start,
+          "; a positive number is needed");
+  }
   check(x.device().is_cpu(), "inverse_penalty: no kernel for device ", x.device());
   check(options.chunk >= 0, "inverse_penalty: chunks of ", options.chunk,
         " tokens; 1 or more, or 0 for the usual");
@@ -49,19 +60,11 @@ PenaltySizes checked_sizes(const Var& x, const Penalty& penalty,
   return n;
 }
 
-// Below this many tokens a factorisation of M costs more than the steps it saves.
-constexpr Index kFewTokens = 8;
-
-OperatorForm resolved(OperatorForm form, Index time) {
-  if (form != OperatorForm::automatic) return form;
-  return time <= kFewTokens ? OperatorForm::step : OperatorForm::chunk;
-}
-
 std::vector<Tensor> gradients(const PenaltySizes& n, const InversePenaltyOptions& options,
                               const BackwardContext& at) {
   const Tensor &x = at.saved(0), &u = at.saved(1), &weights = at.saved(2);
   const Tensor &forget = at.saved(3), &lambda0 = at.saved(4), &y = at.saved(5);
-  const PenaltyFactors kept{at.saved(6), at.saved(7), at.saved(8)};
+  const PenaltyFactors factors{at.saved(6), at.saved(7), at.saved(8)};
   Tensor dx = zeros_like(x), du = zeros_like(u), dweights = zeros_like(weights);
   Tensor dforget = zeros_like(forget), dlambda0 = zeros_like(lambda0);
   dispatch_floating(x.dtype(), "inverse_penalty", [&](auto zero) {
@@ -73,8 +76,8 @@ std::vector<Tensor> gradients(const PenaltySizes& n, const InversePenaltyOptions
                                   forget.defined() ? dforget.mutable_data<T>() : nullptr,
                                   dlambda0_parts.mutable_data<T>()};
     const T* upstream = at.gradient().data<T>();
-    if (kept.z.defined())
-      adjoint_by_chunk(in, x.data<T>(), y.data<T>(), upstream, kept, out);
+    if (factors.z.defined())
+      adjoint_by_chunk(in, x.data<T>(), y.data<T>(), upstream, factors, out);
     else
       adjoint_by_step(in, x.data<T>(), upstream, out);
     T* sums = dlambda0.mutable_data<T>();
@@ -82,8 +85,6 @@ std::vector<Tensor> gradients(const PenaltySizes& n, const InversePenaltyOptions
   });
   return {dx, du, dweights, dforget, dlambda0};
 }
-
-Tensor value_or_none(const Var& x) { return x.defined() ? x.value() : Tensor(); }
 
 // With forgetting M may become as ill-conditioned as 1 / (product of gamma), and A amplifies
 // rounding by that: float32 would lose the gradients (of 1e-3 where float64 gives 1e-5).
@@ -104,10 +105,6 @@ InversePenaltyResult in_float64(const Var& x, const Penalty& penalty,
   return result;
 }
 
-bool will_be_recorded(const std::vector<Var>& inputs) {
-  return Tape::current() != nullptr && std::ranges::any_of(inputs, &Var::requires_gradient);
-}
-
 }  // namespace
 
 InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,
@@ -117,7 +114,7 @@ InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,
   const Tensor &u = penalty.directions.value(), &lambda0 = penalty.lambda0.value();
   const std::vector<Var> inputs{x, penalty.directions, penalty.weights, penalty.forget,
                                 penalty.lambda0};
-  const bool by_step = resolved(options.form, n.time) == OperatorForm::step;
+  const bool by_step = resolved_form(options.form, n.time) == OperatorForm::step;
   if (!by_step && penalty.forget.defined() && x.dtype() == DType::float32)
     return in_float64(x, penalty, options, site);
   const Shape matrices{n.batch, n.heads, n.width, n.width};
@@ -126,7 +123,7 @@ InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,
                      .kept = Tensor({n.batch, n.heads}, DType::float64),
                      .tokens = options.initial.tokens + n.time};
   if (by_step) state.inverse = Tensor(matrices, DType::float64);
-  PenaltyFactors kept;
+  PenaltyFactors factors;
   dispatch_floating(x.dtype(), "inverse_penalty", [&](auto zero) {
     using T = decltype(zero);
     const PenaltyArrays<T> in(n, options, u, weights, forget, lambda0);
@@ -137,11 +134,11 @@ InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,
       apply_by_step(in, x.value().data<T>(), y.mutable_data<T>(), last);
     else
       apply_by_chunk(in, x.value().data<T>(), y.mutable_data<T>(), last,
-                     will_be_recorded(inputs) ? &kept : nullptr);
+                     will_be_recorded(inputs) ? &factors : nullptr);
   });
   Var output = record(
       "inverse_penalty", y, inputs,
-      {x.value(), u, weights, forget, lambda0, y, kept.z, kept.shares, kept.starts},
+      {x.value(), u, weights, forget, lambda0, y, factors.z, factors.gains, factors.starts},
       [n, options](const BackwardContext& at) { return gradients(n, options, at); }, site);
   return {output, state};
 }

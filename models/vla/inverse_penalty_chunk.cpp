@@ -15,7 +15,7 @@ constexpr Index kRows = 64;
 
 template <class T>
 PenaltyPlan plan_of(const PenaltyArrays<T>& in) {
-  const Index usual = std::max<Index>(kRows / std::max<Index>(in.n.directions, 1), 1);
+  const Index usual = std::max<Index>(kRows / std::max<Index>(in.n.rank, 1), 1);
   return make_penalty_plan(in, in.chunk > 0 ? in.chunk : usual);
 }
 
@@ -40,7 +40,7 @@ template <class T>
 struct Workspace {
   ChunkInverse<T> inverse;
   ChunkDirections<T> directions = {};
-  std::vector<T> x = {}, y = {}, h = {}, z = {}, shares = {};
+  std::vector<T> x = {}, y = {}, h = {}, z = {}, gains = {};
 };
 
 // The factor of the first token after the chunk, where the segment goes on.
@@ -52,13 +52,13 @@ double next_gamma(const PenaltyArrays<T>& in, const PenaltySegment& at, const Pe
 // A token's direction is also the vector that A is to be applied to: in exact VLA it is the key.
 template <class T>
 bool applies_to_directions(const PenaltyArrays<T>& in, const T* x) {
-  return x == in.directions && in.n.vectors == 1 && in.n.directions == 1;
+  return x == in.directions && in.n.vectors == 1 && in.n.rank == 1;
 }
 
 // E of every chunk, from its sums K = sum_t b_t (h_t y_t^T + y_t h_t^T), in place: what all later
 // chunks add to N, E = gamma' (K' + b' E') with the next chunk's K, b and first gamma.
 template <class T>
-void scan_sums(const PenaltyArrays<T>& in, const PenaltyPlan& plan, std::vector<T>& sums) {
+void scan_sums(const PenaltyArrays<T>& in, const PenaltyPlan& plan, T* sums) {
   const Index area = segment_area(in);
   parallel_for(in.n.batch * in.n.heads, 1, [&](Index begin, Index end) {
     for (Index head = begin; head < end; ++head) {
@@ -71,7 +71,7 @@ void scan_sums(const PenaltyArrays<T>& in, const PenaltyPlan& plan, std::vector<
            --c) {
         const PenaltyChunk& chunk = plan.chunks[static_cast<std::size_t>(c)];
         const double gamma = in.gamma(in.place(front.b, chunk.first, front.h));
-        T* k = sums.data() + c * area;
+        T* k = sums + c * area;
         for (Index j = 0; j < area; ++j) {
           double& e = later[static_cast<std::size_t>(j)];
           const double own = k[j];
@@ -96,7 +96,7 @@ void add_later_tokens(const PenaltySizes& n, const PenaltyChunk& chunk, Matrix<c
   transpose<T>(columns, wide, y, y_transposed);
   for (Index i = 0; i < chunk.rows; i += kBlock) {
     const auto own = [&](Index row) {  // the first column of the row's token
-      return std::min((i + row) / n.directions * n.vectors, columns);
+      return std::min((i + row) / n.rank * n.vectors, columns);
     };
     const Index first = own(0) / kBlock * kBlock;
     multiply<T>(Into::set, kBlock, columns - first, wide, u.from(i, 0),
@@ -118,7 +118,7 @@ void multiply_by_product(const std::vector<T>& product, Index row_size, std::vec
 }
 
 template <class T>
-double dot(const T* a, const T* b, Index n) {
+double dot_in_float64(const T* a, const T* b, Index n) {
   double sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (Index i = 0; i < n; ++i) sum += static_cast<double>(a[i]) * b[i];
@@ -130,7 +130,7 @@ template <class T>
 void direction_gradients(const PenaltyArrays<T>& in, const PenaltySegment& at,
                          const PenaltyChunk& chunk, const T* y, const T* later, Workspace<T>& w,
                          const PenaltyGradients<T>& out) {
-  const Index d = in.n.width, wide = padded(d), r = in.n.directions;
+  const Index d = in.n.width, wide = padded(d), r = in.n.rank;
   w.directions.gather(in, at, chunk);
   gather_vectors(in, at, chunk, y, "the output", w.y);
   gather_vectors(in, at, chunk, out.x, "the gradient", w.h);
@@ -157,7 +157,8 @@ void direction_gradients(const PenaltyArrays<T>& in, const PenaltySegment& at,
     T *row = rows.data() + i * wide, *du = out.directions + (place * r + m) * d;
     for (Index j = 0; j < d; ++j) du[j] = weight * (row[j] *= shrink);
     if (out.weights)
-      out.weights[place * r + m] = static_cast<T>(dot(in.direction(place, m), row, d) / 2);
+      out.weights[place * r + m] =
+          static_cast<T>(dot_in_float64(in.direction(place, m), row, d) / 2);
   }
 }
 
@@ -165,7 +166,7 @@ void direction_gradients(const PenaltyArrays<T>& in, const PenaltySegment& at,
 template <class T>
 void scalar_gradients(const PenaltyArrays<T>& in, const T* x, const T* y,
                       const PenaltyGradients<T>& out) {
-  const Index d = in.n.width, area = in.n.vectors * d, r = in.n.directions;
+  const Index d = in.n.width, area = in.n.vectors * d, r = in.n.rank;
   parallel_for(in.n.batch * in.n.heads, 1, [&](Index begin, Index end) {
     for (Index i = begin; i < end; ++i) {
       const Index b = i / in.n.heads, head = i % in.n.heads;
@@ -175,12 +176,12 @@ void scalar_gradients(const PenaltyArrays<T>& in, const T* x, const T* y,
         const T* h = out.x + place * area;
         double value_part = 0, direction_part = 0;  // they matter to gamma and to restorations
         if (in.forget) {
-          value_part = dot(h, x + place * area, area);
+          value_part = dot_in_float64(h, x + place * area, area);
           // u . du is weight u . r
           direction_part =
-              dot(in.directions + place * r * d, out.directions + place * r * d, r * d);
+              dot_in_float64(in.directions + place * r * d, out.directions + place * r * d, r * d);
         }
-        scan.token(t, dot(h, y + place * area, area), value_part, direction_part);
+        scan.token(t, dot_in_float64(h, y + place * area, area), value_part, direction_part);
       }
       out.lambda0[i] = static_cast<T>(scan.lambda0_gradient());
     }
@@ -191,33 +192,32 @@ void scalar_gradients(const PenaltyArrays<T>& in, const T* x, const T* y,
 
 template <class T>
 void apply_by_chunk(const PenaltyArrays<T>& in, const T* x, T* y, PenaltyStateArrays last,
-                    PenaltyFactors* kept) {
+                    PenaltyFactors* factors) {
   const PenaltyPlan plan = plan_of(in);
-  const std::vector<T> starts = segment_inverses(in, plan, &last);
+  const Tensor starts = segment_inverses(in, plan, last);
   const Index wide = padded(in.n.width), area = segment_area(in);
-  T *all_z = nullptr, *all_shares = nullptr;
-  if (kept) {
-    kept->z = Tensor({plan.rows, wide}, dtype_of<T>());
-    kept->shares = Tensor({plan.rows}, dtype_of<T>());
-    kept->starts = Tensor::from<T>({static_cast<Index>(plan.segments.size()), area}, starts);
-    all_z = kept->z.template mutable_data<T>();
-    all_shares = kept->shares.template mutable_data<T>();
+  T *all_z = nullptr, *all_gains = nullptr;
+  if (factors) {
+    *factors = {Tensor({plan.rows, wide}, dtype_of<T>()), Tensor({plan.rows}, dtype_of<T>()),
+                starts};
+    all_z = factors->z.mutable_data<T>();
+    all_gains = factors->gains.mutable_data<T>();
   }
   const bool own = applies_to_directions(in, x);
   for_each_segment(
       plan, [&] { return Workspace<T>{.inverse = ChunkInverse<T>(in.n, plan)}; },
       [&](Workspace<T>& w, Index s, const PenaltySegment& at) {
         w.z.resize(static_cast<std::size_t>(plan.largest_rows * wide));
-        w.shares.resize(static_cast<std::size_t>(plan.largest_rows));
-        w.inverse.start(starts.data() + s * area);
+        w.gains.resize(static_cast<std::size_t>(plan.largest_rows));
+        w.inverse.start(starts.data<T>() + s * area);
         for (Index c = at.begin; c < at.end; ++c) {
           const PenaltyChunk& chunk = plan.chunks[static_cast<std::size_t>(c)];
           w.directions.gather(in, at, chunk);
           T* z = all_z ? all_z + chunk.first_row * wide : w.z.data();
-          T* shares = all_shares ? all_shares + chunk.first_row : w.shares.data();
-          const Index bad = w.inverse.solve(w.directions, chunk, z, shares);
-          check_positive_definite(bad < 0, at, c - at.begin,
-                                  chunk.first + bad / std::max<Index>(in.n.directions, 1));
+          T* gains = all_gains ? all_gains + chunk.first_row : w.gains.data();
+          const Index bad = w.inverse.solve(w.directions, chunk, z, gains);
+          check_positive_definite(bad < 0, plan, at, c,
+                                  chunk.first + bad / std::max<Index>(in.n.rank, 1));
           if (own) {
             w.inverse.apply_to_directions(w.directions, chunk, w.x);
           } else {
@@ -232,12 +232,13 @@ void apply_by_chunk(const PenaltyArrays<T>& in, const T* x, T* y, PenaltyStateAr
 
 template <class T>
 void adjoint_by_chunk(const PenaltyArrays<T>& in, const T* x, const T* y, const T* upstream,
-                      const PenaltyFactors& kept, const PenaltyGradients<T>& out) {
+                      const PenaltyFactors& factors, const PenaltyGradients<T>& out) {
   const PenaltyPlan plan = plan_of(in);
   const Index wide = padded(in.n.width), area = segment_area(in);
-  const T *all_z = kept.z.data<T>(), *all_shares = kept.shares.data<T>();
-  const T* starts = kept.starts.data<T>();
-  std::vector<T> sums(plan.chunks.size() * static_cast<std::size_t>(area));
+  const T *all_z = factors.z.data<T>(), *all_gains = factors.gains.data<T>();
+  const T* starts = factors.starts.data<T>();
+  Tensor all_sums({static_cast<Index>(plan.chunks.size()), area}, dtype_of<T>());
+  T* sums = all_sums.mutable_data<T>();
   const auto make = [&] { return Workspace<T>{.inverse = ChunkInverse<T>(in.n, plan)}; };
 
   for_each_segment(plan, make, [&](Workspace<T>& w, Index s, const PenaltySegment& at) {
@@ -245,14 +246,14 @@ void adjoint_by_chunk(const PenaltyArrays<T>& in, const T* x, const T* y, const 
     for (Index c = at.begin; c < at.end; ++c) {
       const PenaltyChunk& chunk = plan.chunks[static_cast<std::size_t>(c)];
       w.directions.gather(in, at, chunk);
-      w.inverse.reuse(chunk, all_z + chunk.first_row * wide, all_shares + chunk.first_row);
+      w.inverse.reuse(chunk, all_z + chunk.first_row * wide, all_gains + chunk.first_row);
       gather_vectors(in, at, chunk, upstream, "the upstream gradient", w.h);
       gather_vectors(in, at, chunk, y, "the output", w.y);
       w.inverse.apply(w.directions, chunk, w.h);
       scatter_vectors(in, at, chunk, w.h, out.x);
       if (c + 1 < at.end) w.inverse.advance(chunk, next_gamma(in, at, chunk));
       multiply_by_product(w.directions.product, in.n.vectors * wide, w.h);
-      const Matrix<T> sum{sums.data() + c * area, wide};
+      const Matrix<T> sum{sums + c * area, wide};
       multiply_transposed<T>(Into::set, wide, wide, chunk.count * in.n.vectors, {w.h.data(), wide},
                              {w.y.data(), wide}, sum);
       for (Index i = 0; i < wide; ++i)
@@ -263,8 +264,8 @@ void adjoint_by_chunk(const PenaltyArrays<T>& in, const T* x, const T* y, const 
   scan_sums(in, plan, sums);
   for_each_segment(plan, make, [&](Workspace<T>& w, Index, const PenaltySegment& at) {
     for (Index c = at.begin; c < at.end; ++c)
-      direction_gradients(in, at, plan.chunks[static_cast<std::size_t>(c)], y,
-                          sums.data() + c * area, w, out);
+      direction_gradients(in, at, plan.chunks[static_cast<std::size_t>(c)], y, sums + c * area, w,
+                          out);
   });
   scalar_gradients(in, x, y, out);
 }

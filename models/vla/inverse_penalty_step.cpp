@@ -27,8 +27,9 @@ PenaltyTracker track(const PenaltyArrays<T>& in, Index b, Index h, Read read) {
   std::vector<double> u(static_cast<std::size_t>(n.width));
   for (Index t = 0; t < n.time; ++t) {
     const Index place = in.place(b, t, h);
+    check_token(in, b, t, h);
     if (in.forget) tracker.forget(in.forget[place]);
-    for (Index m = 0; m < n.directions; ++m) {
+    for (Index m = 0; m < n.rank; ++m) {
       std::copy_n(in.direction(place, m), n.width, u.data());
       tracker.add(u.data(), in.weight(place, m));
     }
@@ -67,8 +68,10 @@ void adjoint(const PenaltyArrays<T>& in, Index b, Index h, const T* x, const T* 
   std::vector<double> all_y(static_cast<std::size_t>(n.time * area)), all_h(all_y.size());
   std::vector<double> vector(static_cast<std::size_t>(d));
   track(in, b, h, [&](Index t, const PenaltyTracker& tracker) {
+    const Index place = in.place(b, t, h) * area;
+    check_finite(upstream + place, area, "the upstream gradient", b, h, t);
     for (Index v = 0; v < n.vectors; ++v) {
-      const Index at = in.place(b, t, h) * area + v * d;
+      const Index at = place + v * d;
       std::copy_n(x + at, d, vector.data());
       tracker.apply(vector.data(), all_y.data() + t * area + v * d);
       std::copy_n(upstream + at, d, vector.data());
@@ -85,7 +88,7 @@ void adjoint(const PenaltyArrays<T>& in, Index b, Index h, const T* x, const T* 
     for (Index v = 0; v < n.vectors; ++v)
       add_symmetric_product(sum.data(), solved + v * d, y + v * d, d);
     double direction_part = 0;
-    for (Index m = 0; m < n.directions; ++m) {
+    for (Index m = 0; m < n.rank; ++m) {
       const T* u = in.direction(place, m);
       const double weight = in.weight(place, m);
       std::ranges::fill(r, 0.0);
@@ -95,10 +98,10 @@ void adjoint(const PenaltyArrays<T>& in, Index b, Index h, const T* x, const T* 
 #pragma omp simd
         for (Index j = 0; j < d; ++j) r[static_cast<std::size_t>(j)] -= u_i * row[j];
       }
-      T* du = out.directions + (place * n.directions + m) * d;
+      T* du = out.directions + (place * n.rank + m) * d;
       for (Index j = 0; j < d; ++j) du[j] = static_cast<T>(weight * r[static_cast<std::size_t>(j)]);
       const double along = dot(u, r.data(), d);
-      if (out.weights) out.weights[place * n.directions + m] = static_cast<T>(along / 2);
+      if (out.weights) out.weights[place * n.rank + m] = static_cast<T>(along / 2);
       direction_part += weight * along;
     }
     scan.token(t, dot(solved, y, area), dot(solved, x + place * area, area), direction_part);
@@ -118,8 +121,10 @@ void apply_by_step(const PenaltyArrays<T>& in, const T* x, T* y, PenaltyStateArr
     for (Index i = begin; i < end; ++i) {
       const Index b = i / n.heads, h = i % n.heads;
       const PenaltyTracker end = track(in, b, h, [&](Index t, const PenaltyTracker& tracker) {
+        const Index place = in.place(b, t, h) * n.vectors * n.width;
+        check_finite(x + place, n.vectors * n.width, "the vector", b, h, t);
         for (Index v = 0; v < n.vectors; ++v) {
-          const Index at = (in.place(b, t, h) * n.vectors + v) * n.width;
+          const Index at = place + v * n.width;
           std::copy_n(x + at, n.width, vector.data());
           tracker.apply(vector.data(), result.data());
           std::ranges::copy(result, y + at);

@@ -1,4 +1,4 @@
-// The inverse penalty on plain arrays: what its step and its chunk form share.
+// The inverse penalty on plain arrays: what its step and its chunk form gain.
 #pragma once
 
 #include <algorithm>
@@ -9,9 +9,9 @@ namespace vla {
 
 struct PenaltySizes {
   Index batch, time, heads;
-  Index vectors;     // n: right-hand sides per token
-  Index directions;  // r: rank-1 updates per token
-  Index width;       // d
+  Index vectors;  // n: right-hand sides per token
+  Index rank;     // r: rank-1 updates per token
+  Index width;    // d
 };
 
 // The penalty's parts as plain arrays; a null pointer stands for ones.
@@ -41,23 +41,41 @@ struct PenaltyArrays {
 
   Index place(Index b, Index t, Index h) const { return (b * n.time + t) * n.heads + h; }
   const T* direction(Index place, Index m) const {
-    return directions + (place * n.directions + m) * n.width;
+    return directions + (place * n.rank + m) * n.width;
   }
-  T weight(Index place, Index m) const {
-    return weights ? weights[place * n.directions + m] : T(1);
-  }
+  T weight(Index place, Index m) const { return weights ? weights[place * n.rank + m] : T(1); }
   T gamma(Index place) const { return forget ? forget[place] : T(1); }
   /// Whether the regulariser is restored after token t.
   bool restores_after(Index t) const {
     return restore_period > 0 && (tokens_before + t + 1) % restore_period == 0;
   }
-
- private:
-  template <class Element>
-  static const Element* data_or_null(const Tensor& tensor) {
-    return tensor.defined() ? tensor.data<Element>() : nullptr;
-  }
 };
+
+/// Throws Error, naming the place, unless the n elements at `x` are finite.
+template <class T>
+void check_finite(const T* x, Index n, const char* what, Index b, Index h, Index token) {
+  T zero = 0;  // becomes NaN
+#pragma omp simd reduction(+ : zero)
+  for (Index i = 0; i < n; ++i) zero += 0 * x[i];
+  check(zero == 0, "inverse penalty: ", what, " of sequence ", b, ", head ", h, " at token ", token,
+        " is not finite");
+}
+
+/// Throws Error, naming the place, for a gamma outside (0, 1], a weight below 0 or a direction that
+/// is not finite.
+template <class T>
+void check_token(const PenaltyArrays<T>& in, Index b, Index t, Index h) {
+  const Index place = in.place(b, t, h);
+  const T gamma = in.gamma(place);
+  check(gamma > 0 && gamma <= 1, "inverse penalty: forgetting factor ", gamma, " of sequence ", b,
+        ", head ", h, " at token ", t, "; 0 < gamma <= 1 is needed");
+  for (Index m = 0; m < in.n.rank; ++m) {
+    const T weight = in.weight(place, m);
+    check(weight >= 0, "inverse penalty: weight ", weight, " of sequence ", b, ", head ", h,
+          " at token ", t, "; 0 or more is needed");
+    check_finite(in.direction(place, m), in.n.width, "the direction", b, h, t);
+  }
+}
 
 /// Where the state after the last token is written; `inverse` may be null.
 struct PenaltyStateArrays {
@@ -99,7 +117,7 @@ class ScalarScan {
     const double lambda0 = in_.lambda0[h_];
     // The window may have begun before the first token.
     const Index first = std::max<Index>(0, t + 1 - in_.restore_period);
-    const bool carried = in_.initial_kept && t + 1 < in_.restore_period;
+    const bool carried = in_.initial_kept && t + 1 <= in_.restore_period;
     double kept = carried ? in_.initial_kept[b_ * in_.n.heads + h_] : 1;
     for (Index s = first; s <= t; ++s) kept *= in_.gamma(in_.place(b_, s, h_));
     for (Index s = first; s <= t && forget_gradient_; ++s) {
@@ -116,20 +134,20 @@ class ScalarScan {
   double c_ = 0, tau_ = 0, lambda0_gradient_ = 0;
 };
 
-/// What the chunk form keeps of its forward pass for the adjoint: z of every direction (rows, D), D
-/// the padded d, its share f (rows), and A where each segment begins (segments, D D).
+/// What the chunk form leaves for its adjoint: z of every direction (rows, D), D the padded d, its
+/// gain f = weight / delta (rows), and A where each segment begins (segments, D, D).
 struct PenaltyFactors {
-  Tensor z, shares, starts;
+  Tensor z, gains, starts;
 };
 
 /// y_t = A_t x_t for the vectors of all tokens, x and y (B, T, H, n, d), and the state after the
-/// last: token by token from the definition, or chunk by chunk in matrix products. `kept` may be
-/// null.
+/// last: token by token from the definition, or chunk by chunk in matrix products. `factors` may
+/// be null.
 template <class T>
 void apply_by_step(const PenaltyArrays<T>& in, const T* x, T* y, PenaltyStateArrays last);
 template <class T>
 void apply_by_chunk(const PenaltyArrays<T>& in, const T* x, T* y, PenaltyStateArrays last,
-                    PenaltyFactors* kept);
+                    PenaltyFactors* factors);
 
 /// All gradients from x, y and the upstream gradient of y. out.forget and out.lambda0 start at 0.
 template <class T>
@@ -137,6 +155,6 @@ void adjoint_by_step(const PenaltyArrays<T>& in, const T* x, const T* upstream,
                      const PenaltyGradients<T>& out);
 template <class T>
 void adjoint_by_chunk(const PenaltyArrays<T>& in, const T* x, const T* y, const T* upstream,
-                      const PenaltyFactors& kept, const PenaltyGradients<T>& out);
+                      const PenaltyFactors& factors, const PenaltyGradients<T>& out);
 
 }  // namespace vla

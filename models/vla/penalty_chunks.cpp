@@ -11,18 +11,14 @@ namespace {
 constexpr Index kChunksPerSegment = 8;  // between two factorisations of M
 constexpr double kLeastProduct = 0.05;  // of gamma over a chunk
 
-// M over one segment, forgetting and all: M(after) = decay M(before) + sum. In float64, since A
-// amplifies the error of M.
-struct SegmentMap {
-  std::vector<double> sum;  // (d, d)
-  double decay = 1;
-};
-
+// Adds one segment up, forgetting and all: M(after) = decay M(before) + sum, the sum (d, d) written
+// to `sum`. In float64, since A amplifies the error of M. Returns the decay.
 template <class T>
-SegmentMap segment_map(const PenaltyArrays<T>& in, const PenaltyPlan& plan,
-                       const PenaltySegment& segment) {
+double add_up(const PenaltyArrays<T>& in, const PenaltyPlan& plan, const PenaltySegment& segment,
+              double* sum) {
   const Index d = in.n.width, wide = padded(d);
-  SegmentMap map{std::vector<double>(static_cast<std::size_t>(d * d))};
+  std::fill_n(sum, d * d, 0.0);
+  double decay = 1;
   ChunkDirections<T> directions;
   std::vector<T> scaled, gram(static_cast<std::size_t>(wide * wide));
   for (Index c = segment.begin; c < segment.end; ++c) {
@@ -35,26 +31,26 @@ SegmentMap segment_map(const PenaltyArrays<T>& in, const PenaltyPlan& plan,
             directions.weights[static_cast<std::size_t>(i)];
     multiply_symmetric<T>(Into::set, wide, chunk.rows, {scaled.data(), wide},
                           {directions.u.data(), wide}, {gram.data(), wide});
+    double trace = 0;
+    for (Index i = 0; i < d; ++i) trace += gram[static_cast<std::size_t>(i * (wide + 1))];
+    check_positive_definite(std::isfinite(trace), plan, segment, c, chunk.first);
     const double gamma = in.gamma(in.place(segment.b, chunk.first, segment.h));
-    for (Index i = 0; i < d; ++i) {
-      double* row = map.sum.data() + i * d;
+    for (Index i = 0; i < d; ++i)
       for (Index j = 0; j <= i; ++j)
-        row[j] = chunk.decay * (gamma * row[j] + gram[static_cast<std::size_t>(i * wide + j)]);
-    }
-    map.decay *= gamma * chunk.decay;
+        sum[i * d + j] =
+            chunk.decay * (gamma * sum[i * d + j] + gram[static_cast<std::size_t>(i * wide + j)]);
+    decay *= gamma * chunk.decay;
   }
-  mirror_lower<double>(d, {map.sum.data(), d});
-  return map;
+  mirror_lower<double>(d, {sum, d});
+  return decay;
 }
 
 // M of one sequence and head, moved over its segments.
 template <class T>
 class PenaltyScan {
  public:
-  PenaltyScan(const PenaltyArrays<T>& in, Index head) : in_(in), m_(area()) {
-    lambda0_ = in.lambda0[head % in.n.heads];
-    check(lambda0_ > 0 && std::isfinite(lambda0_), "inverse penalty: lambda0 is ", lambda0_,
-          "; a positive number is needed");
+  PenaltyScan(const PenaltyArrays<T>& in, Index head)
+      : in_(in), lambda0_(in.lambda0[head % in.n.heads]), m_(area()) {
     if (in.initial_penalty) {
       std::copy_n(in.initial_penalty + head * in.n.width * in.n.width, area(), m_.data());
       kept_ = in.initial_kept[head];
@@ -62,9 +58,14 @@ class PenaltyScan {
       add_to_diagonal(lambda0_);
     }
   }
-  void move(const SegmentMap& map, bool restores) {
-    for (std::size_t j = 0; j < m_.size(); ++j) m_[j] = map.decay * m_[j] + map.sum[j];
-    kept_ *= map.decay;
+  // `sum` is that of the segment, and becomes M before it.
+  void move(double decay, double* sum, bool restores) {
+    for (std::size_t j = 0; j < m_.size(); ++j) {
+      const double before = m_[j];
+      m_[j] = decay * before + sum[j];
+      sum[j] = before;
+    }
+    kept_ *= decay;
     if (!restores) return;
     add_to_diagonal((1 - kept_) * lambda0_);
     kept_ = 1;
@@ -80,26 +81,37 @@ class PenaltyScan {
   }
 
   const PenaltyArrays<T>& in_;
-  std::vector<double> m_;
   double lambda0_, kept_ = 1;
+  std::vector<double> m_;
 };
 
 // A = (gamma M)^-1 into a (D, D), padded with zeros.
 template <class T>
-bool invert_penalty(const std::vector<double>& penalty, double gamma, Index d, T* a) {
-  std::vector<double> m = penalty, inverse(m.size()), scratch(m.size());
+bool invert_penalty(const double* penalty, double gamma, Index d, T* a) {
+  std::vector<double> m(penalty, penalty + d * d), inverse(m.size()), scratch(m.size());
   if (!invert(m.data(), d, inverse.data(), scratch.data())) return false;
+  std::fill_n(a, padded(d) * padded(d), T(0));
   for (Index i = 0; i < d; ++i)
     for (Index j = 0; j < d; ++j)
       a[i * padded(d) + j] = static_cast<T>(inverse[static_cast<std::size_t>(i * d + j)] / gamma);
   return true;
 }
 
+// The same for M = lambda0 I.
+template <class T>
+void invert_start(double lambda0, double gamma, Index d, T* a) {
+  std::fill_n(a, padded(d) * padded(d), T(0));
+  for (Index i = 0; i < d; ++i) a[i * (padded(d) + 1)] = static_cast<T>(1 / (lambda0 * gamma));
+}
+
 }  // namespace
 
-void check_positive_definite(bool positive, const PenaltySegment& at, Index chunk, Index token) {
+void check_positive_definite(bool positive, const PenaltyPlan& plan, const PenaltySegment& at,
+                             Index chunk, Index token) {
+  Index first = chunk;  // of the sequence and head
+  while (first > 0 && plan.chunks[static_cast<std::size_t>(first)].first > 0) --first;
   check(positive, "inverse penalty: the penalty of sequence ", at.b, ", head ", at.h, ", chunk ",
-        chunk, " at token ", token, " is not positive definite or not finite");
+        chunk - first, " at token ", token, " is not positive definite or not finite");
 }
 
 template <class T>
@@ -109,9 +121,8 @@ PenaltyPlan make_penalty_plan(const PenaltyArrays<T>& in, Index chunk) {
     const Index b = head / in.n.heads, h = head % in.n.heads;
     plan.first_segment.push_back(static_cast<Index>(plan.segments.size()));
     for (Index t = 0; t < in.n.time; ++t) {
+      check_token(in, b, t, h);
       const double gamma = in.gamma(in.place(b, t, h));
-      check(gamma > 0 && gamma <= 1, "inverse penalty: forgetting factor ", gamma, " at token ", t,
-            "; 0 < gamma <= 1 is needed");
       const bool opens_segment = t == 0 || plan.segments.back().restores;
       PenaltyChunk* last = t == 0 ? nullptr : &plan.chunks.back();
       if (!opens_segment && last->count < chunk && last->decay * gamma >= kLeastProduct) {
@@ -129,7 +140,7 @@ PenaltyPlan make_penalty_plan(const PenaltyArrays<T>& in, Index chunk) {
   }
   plan.first_segment.push_back(static_cast<Index>(plan.segments.size()));
   for (PenaltyChunk& c : plan.chunks) {
-    c.rows = padded(c.count * in.n.directions);
+    c.rows = padded(c.count * in.n.rank);
     c.first_row = plan.rows;
     plan.rows += c.rows;
     plan.largest_rows = std::max(plan.largest_rows, c.rows);
@@ -141,7 +152,7 @@ PenaltyPlan make_penalty_plan(const PenaltyArrays<T>& in, Index chunk) {
 template <class T>
 void ChunkDirections<T>::gather(const PenaltyArrays<T>& in, const PenaltySegment& at,
                                 const PenaltyChunk& chunk) {
-  const Index d = in.n.width, r = in.n.directions, wide = padded(d);
+  const Index d = in.n.width, r = in.n.rank, wide = padded(d);
   u.assign(static_cast<std::size_t>(chunk.rows * wide), T(0));
   weights.assign(static_cast<std::size_t>(chunk.rows), T(0));
   product.resize(static_cast<std::size_t>(chunk.count));
@@ -151,10 +162,7 @@ void ChunkDirections<T>::gather(const PenaltyArrays<T>& in, const PenaltySegment
     if (t > 0) b *= in.gamma(place);
     product[static_cast<std::size_t>(t)] = b;
     for (Index m = 0; m < r; ++m) {
-      const T weight = in.weight(place, m);
-      check(weight >= 0, "inverse penalty: weight ", weight, " of sequence ", at.b, ", head ", at.h,
-            " at token ", chunk.first + t, "; 0 or more is needed");
-      weights[static_cast<std::size_t>(t * r + m)] = weight / b;
+      weights[static_cast<std::size_t>(t * r + m)] = in.weight(place, m) / b;
       std::copy_n(in.direction(place, m), d, u.data() + (t * r + m) * wide);
     }
   }
@@ -168,15 +176,8 @@ void gather_vectors(const PenaltyArrays<T>& in, const PenaltySegment& at, const 
   for (Index i = 0; i < chunk.count * n; ++i) {
     const Index token = chunk.first + i / n;
     const T* from = x + (in.place(at.b, token, at.h) * n + i % n) * d;
-    T* into = rows.data() + i * wide;
-    T zero = 0;  // becomes NaN
-#pragma omp simd reduction(+ : zero)
-    for (Index j = 0; j < d; ++j) {
-      into[j] = from[j];
-      zero += 0 * from[j];
-    }
-    check(zero == 0, "inverse penalty: ", what, " of sequence ", at.b, ", head ", at.h,
-          " at token ", token, " is not finite");
+    check_finite(from, d, what, at.b, at.h, token);
+    std::copy_n(from, d, rows.data() + i * wide);
   }
 }
 
@@ -190,42 +191,43 @@ void scatter_vectors(const PenaltyArrays<T>& in, const PenaltySegment& at,
 }
 
 template <class T>
-std::vector<T> segment_inverses(const PenaltyArrays<T>& in, const PenaltyPlan& plan,
-                                const PenaltyStateArrays* last) {
-  const Index d = in.n.width, area = padded(d) * padded(d);
+Tensor segment_inverses(const PenaltyArrays<T>& in, const PenaltyPlan& plan,
+                        const PenaltyStateArrays& last) {
+  const Index d = in.n.width, area = d * d, wide = padded(d);
   const auto segments = static_cast<Index>(plan.segments.size());
-  std::vector<SegmentMap> maps(plan.segments.size());
+  const auto segment = [&](Index s) { return plan.segments[static_cast<std::size_t>(s)]; };
+  Tensor penalties({segments, d, d}, DType::float64);  // the sums of segments, then M before them
+  double* penalty = penalties.mutable_data<double>();
+  std::vector<double> decays(plan.segments.size());
   parallel_for(segments, 1, [&](Index begin, Index end) {
     for (Index s = begin; s < end; ++s)
-      maps[static_cast<std::size_t>(s)] =
-          segment_map(in, plan, plan.segments[static_cast<std::size_t>(s)]);
+      decays[static_cast<std::size_t>(s)] = add_up(in, plan, segment(s), penalty + s * area);
   });
 
-  std::vector<std::vector<double>> starts(plan.segments.size());
   parallel_for(in.n.batch * in.n.heads, 1, [&](Index begin, Index end) {
     for (Index head = begin; head < end; ++head) {
       PenaltyScan<T> scan(in, head);
       for (Index s = plan.first_segment[static_cast<std::size_t>(head)];
-           s < plan.first_segment[static_cast<std::size_t>(head) + 1]; ++s) {
-        const auto i = static_cast<std::size_t>(s);
-        starts[i] = scan.penalty();
-        scan.move(maps[i], plan.segments[i].restores);
-      }
-      if (!last) continue;
-      std::ranges::copy(scan.penalty(), last->penalty + head * d * d);
-      last->kept[head] = scan.kept();
+           s < plan.first_segment[static_cast<std::size_t>(head) + 1]; ++s)
+        scan.move(decays[static_cast<std::size_t>(s)], penalty + s * area, segment(s).restores);
+      std::ranges::copy(scan.penalty(), last.penalty + head * area);
+      last.kept[head] = scan.kept();
     }
   });
 
-  std::vector<T> inverses(static_cast<std::size_t>(segments * area));
+  Tensor inverses({segments, wide, wide}, dtype_of<T>());
+  T* inverse = inverses.mutable_data<T>();
   parallel_for(segments, 1, [&](Index begin, Index end) {
     for (Index s = begin; s < end; ++s) {
-      const PenaltySegment& at = plan.segments[static_cast<std::size_t>(s)];
+      const PenaltySegment at = segment(s);
       const Index token = plan.chunks[static_cast<std::size_t>(at.begin)].first;
       const double gamma = in.gamma(in.place(at.b, token, at.h));
-      check_positive_definite(
-          invert_penalty(starts[static_cast<std::size_t>(s)], gamma, d, inverses.data() + s * area),
-          at, at.begin, token);
+      T* a = inverse + s * wide * wide;
+      if (token == 0 && !in.initial_penalty)
+        invert_start(in.lambda0[at.h], gamma, d, a);
+      else
+        check_positive_definite(invert_penalty(penalty + s * area, gamma, d, a), plan, at, at.begin,
+                                token);
     }
   });
   return inverses;
@@ -237,15 +239,15 @@ template void gather_vectors(const PenaltyArrays<float>&, const PenaltySegment&,
                              const PenaltyChunk&, const float*, const char*, std::vector<float>&);
 template void scatter_vectors(const PenaltyArrays<float>&, const PenaltySegment&,
                               const PenaltyChunk&, const std::vector<float>&, float*);
-template std::vector<float> segment_inverses(const PenaltyArrays<float>&, const PenaltyPlan&,
-                                             const PenaltyStateArrays*);
+template Tensor segment_inverses(const PenaltyArrays<float>&, const PenaltyPlan&,
+                                 const PenaltyStateArrays&);
 template PenaltyPlan make_penalty_plan(const PenaltyArrays<double>&, Index);
 template struct ChunkDirections<double>;
 template void gather_vectors(const PenaltyArrays<double>&, const PenaltySegment&,
                              const PenaltyChunk&, const double*, const char*, std::vector<double>&);
 template void scatter_vectors(const PenaltyArrays<double>&, const PenaltySegment&,
                               const PenaltyChunk&, const std::vector<double>&, double*);
-template std::vector<double> segment_inverses(const PenaltyArrays<double>&, const PenaltyPlan&,
-                                              const PenaltyStateArrays*);
+template Tensor segment_inverses(const PenaltyArrays<double>&, const PenaltyPlan&,
+                                 const PenaltyStateArrays&);
 
 }  // namespace vla

@@ -33,7 +33,7 @@ struct PenaltyPlan {
   Index rows = 0, largest_rows = 0, largest_count = 0;
 };
 
-/// `chunk` tokens at a time. Throws Error for a gamma outside (0, 1].
+/// `chunk` tokens at a time. Throws Error for what check_token refuses.
 template <class T>
 PenaltyPlan make_penalty_plan(const PenaltyArrays<T>& in, Index chunk);
 
@@ -45,7 +45,6 @@ struct ChunkDirections {
   std::vector<T> weights;  // weight / b (rows)
   std::vector<T> product;  // b (tokens)
 
-  /// Throws Error for a weight below 0.
   void gather(const PenaltyArrays<T>& in, const PenaltySegment& at, const PenaltyChunk& chunk);
 };
 
@@ -59,13 +58,14 @@ void scatter_vectors(const PenaltyArrays<T>& in, const PenaltySegment& at,
                      const PenaltyChunk& chunk, const std::vector<T>& rows, T* x);
 
 /// A at the start of every segment, after the decay of its first token: (segments, D, D) with D the
-/// padded d. `last` (may be null) gets the state after the last token. Throws Error for lambda0 <=
-/// 0 and an M that is not positive definite.
+/// padded d. `last` gets the state after the last token. Throws Error for an M that is not positive
+/// definite.
 template <class T>
-std::vector<T> segment_inverses(const PenaltyArrays<T>& in, const PenaltyPlan& plan,
-                                const PenaltyStateArrays* last);
+Tensor segment_inverses(const PenaltyArrays<T>& in, const PenaltyPlan& plan,
+                        const PenaltyStateArrays& last);
 
-/// Fails, naming the place, where `positive` does not hold.
-void check_positive_definite(bool positive, const PenaltySegment& at, Index chunk, Index token);
+/// Fails, naming the place, unless `positive`. `chunk` is its number among all.
+void check_positive_definite(bool positive, const PenaltyPlan& plan, const PenaltySegment& at,
+                             Index chunk, Index token);
 
 }  // namespace vla

@@ -13,7 +13,8 @@ std::string chunk_obstacle(const StabilizedInputs& inputs, const StabilizedOptio
 
 /// The form that a layer with these options runs over a whole sequence.
 inline OperatorForm whole_sequence_form(const StabilizedOptions& options, OperatorForm form) {
-  return chunk_obstacle({}, options).empty() ? chunk_unless_step(form) : OperatorForm::step;
+  return chunk_obstacle({}, options).empty() && form != OperatorForm::step ? OperatorForm::chunk
+                                                                           : OperatorForm::step;
 }
 
 /// stabilized_recurrence where there is no obstacle, composed of `inverse_penalty` (in its chunk

@@ -3,16 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "models/small_matrix.hpp"
+
 namespace vla {
 namespace {
-
-template <class T>
-T dot(const T* a, const T* b, Index n) {
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (Index i = 0; i < n; ++i) sum += a[i] * b[i];
-  return sum;
-}
 
 template <class T>
 T length(const std::vector<T>& x) {

@@ -83,7 +83,7 @@ Diagnostics Vla::diagnose(const Var& x, const Tensor&, const DiagnosticsOptions&
   return vla::diagnose(run(x).inputs, options);
 }
 
-OperatorForm Vla::form() const { return chunk_unless_step(options_.form); }
+OperatorForm Vla::form(Index time) const { return resolved_form(options_.form, time); }
 
 void Vla::visit(PartVisitor& parts) {
   projections_.visit(parts);

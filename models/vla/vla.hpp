@@ -51,7 +51,7 @@ class Vla : public Mixer {
   Diagnostics diagnose(const Var& x, const Tensor& tokens,
                        const DiagnosticsOptions& options) override;
 
-  OperatorForm form() const override;
+  OperatorForm form(Index time) const override;
   void visit(PartVisitor& parts) override;
 
  private:

@@ -106,7 +106,9 @@ Var VlaV1::advance(const Var& x, const Carry& carry) {
   return run(x, {}, carry).output;
 }
 
-OperatorForm VlaV1::form() const { return whole_sequence_form(options_.recurrence, options_.form); }
+OperatorForm VlaV1::form(Index /*time*/) const {
+  return whole_sequence_form(options_.recurrence, options_.form);
+}
 
 Diagnostics VlaV1::diagnose(const Var& x, const Tensor& tokens, const DiagnosticsOptions& options) {
   const PauseRecording only_looked_at;

@@ -74,7 +74,7 @@ class VlaV1 : public Mixer {
   /// Throws Error where they are missing.
   Result run(const Var& x, const Tensor& relations = {}, const Carry& carry = {});
 
-  OperatorForm form() const override;
+  OperatorForm form(Index time) const override;
   Diagnostics diagnose(const Var& x, const Tensor& tokens,
                        const DiagnosticsOptions& options) override;
 

@@ -68,7 +68,7 @@ VlaV3::Result VlaV3::run(const Var& x, const Carry& carry) {
           .denominator = denominator};
 }
 
-OperatorForm VlaV3::form() const {
+OperatorForm VlaV3::form(Index /*time*/) const {
   return whole_sequence_form(recurrence_options(options_), options_.form);
 }
 

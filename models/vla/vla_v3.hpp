@@ -42,7 +42,7 @@ class VlaV3 : public Mixer {
   };
   Result run(const Var& x, const Carry& carry = {});
 
-  OperatorForm form() const override;
+  OperatorForm form(Index time) const override;
   Diagnostics diagnose(const Var& x, const Tensor& tokens,
                        const DiagnosticsOptions& options) override;
   void visit(PartVisitor& parts) override;
