@@ -50,8 +50,7 @@ double add_directions(const PenaltyArrays<double>& in, Index place, PenaltyTrack
     tracker.apply(u, z.data());
     strength += in.weight(place, m) * std::inner_product(u, u + d, z.data(), 0.0);
   }
-  for (Index m = 0; m < in.n.rank; ++m)
-    tracker.add(in.direction(place, m), in.weight(place, m));
+  for (Index m = 0; m < in.n.rank; ++m) tracker.add(in.direction(place, m), in.weight(place, m));
   return strength;
 }
 
