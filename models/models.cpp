@@ -9,8 +9,12 @@ namespace {
 
 constexpr std::array kKinds{
     ModelKind{"vla", "exact Variational Linear Attention: least squares solved at every token"},
-    ModelKind{"vla-v1", "VLA as first documented, with its stabilisers"},
-    ModelKind{"vla-v3", "VLA as the public reference's notebook trains it"},
+    ModelKind{"vla-v1",
+              "VLA as first documented, with its stabilisers; that layer itself: --heads 1 "
+              "--convolution 0"},
+    ModelKind{
+        "vla-v3",
+        "VLA as the public reference's notebook trains it; that layer itself: --convolution 0"},
     ModelKind{"deltanet", "DeltaNet: linear memory with the delta rule"},
     ModelKind{"linear", "linear transformer: linear attention with elu + 1 features"},
     ModelKind{"softmax", "causal softmax attention"},
@@ -45,30 +49,30 @@ void check_settings_fit(std::string_view kind, const MixerConfig& config) {
   const auto refuse = [&](bool has_it, bool is_default, const char* setting) {
     check(has_it || is_default, "model '", kind, "' has no setting ", setting);
   };
-  refuse(has.penalty, config.penalty == plain.penalty, "penalty");
-  refuse(has.rank, config.rank == plain.rank, "rank");
-  refuse(has.forget, config.forget == plain.forget, "forget");
-  refuse(has.forget, config.restore_period == plain.restore_period, "restore period");
-  refuse(has.lambda0, config.lambda0 == plain.lambda0, "lambda0");
-  refuse(has.nudge, config.nudge_period == plain.nudge_period, "nudge period");
-  refuse(has.nudge, config.nudge == plain.nudge, "nudge");
-  refuse(has.symbolic, config.symbolic == plain.symbolic, "symbolic");
-  refuse(has.form, config.form == plain.form, "operator form");
-  check(config.rank >= 0, "rank ", config.rank, " is negative; 0 or more is allowed");
-  check(config.lambda0 >= 0 && std::isfinite(config.lambda0), "lambda0 ", config.lambda0,
+  refuse(has.penalty, config.penalty == plain.penalty, "--penalty");
+  refuse(has.rank, config.rank == plain.rank, "--rank");
+  refuse(has.forget, config.forget == plain.forget, "--forget");
+  refuse(has.forget, config.restore_period == plain.restore_period, "--restore-period");
+  refuse(has.lambda0, config.lambda0 == plain.lambda0, "--lambda0");
+  refuse(has.nudge, config.nudge_period == plain.nudge_period, "--nudge-period");
+  refuse(has.nudge, config.nudge == plain.nudge, "--nudge-eps");
+  refuse(has.symbolic, config.symbolic == plain.symbolic, "--symbolic");
+  refuse(has.form, config.form == plain.form, "--operator-form");
+  check(config.rank >= 0, "--rank ", config.rank, " is negative; 0 or more is allowed");
+  check(config.lambda0 >= 0 && std::isfinite(config.lambda0), "--lambda0 ", config.lambda0,
         " is not allowed; above 0, or 0 for the model's own");
-  check(config.nudge_period >= -1, "nudge period ", config.nudge_period,
+  check(config.nudge_period >= -1, "--nudge-period ", config.nudge_period,
         " is not allowed; 0 (never) or more, or -1 for the model's own");
-  check(config.nudge == -1 || (config.nudge >= 0 && std::isfinite(config.nudge)), "nudge ",
+  check(config.nudge == -1 || (config.nudge >= 0 && std::isfinite(config.nudge)), "--nudge-eps ",
         config.nudge, " is not allowed; 0 or more, or -1 for the model's own");
-  check(config.symbolic >= 0 && std::isfinite(config.symbolic), "symbolic weight ", config.symbolic,
+  check(config.symbolic >= 0 && std::isfinite(config.symbolic), "--symbolic ", config.symbolic,
         " is not allowed; 0 or more");
 }
 
 PenaltyKind penalty_kind(const std::string& name) {
   if (name == "key") return PenaltyKind::key;
   if (name == "learned") return PenaltyKind::learned;
-  fail("unknown penalty '", name, "'; allowed: key, learned");
+  fail("--penalty '", name, "' is not allowed; key or learned");
 }
 
 VlaOptions vla_options(const MixerConfig& config) {
@@ -78,15 +82,15 @@ VlaOptions vla_options(const MixerConfig& config) {
                      .forget = config.forget,
                      .restore_period = config.restore_period,
                      .form = parse_form(config.form)};
-  check(config.rank == 1 || options.penalty == PenaltyKind::learned, "rank ", config.rank,
-        " needs --penalty learned; penalty 'key' has rank 1");
-  check(config.restore_period >= 0, "restore period ", config.restore_period,
+  check(config.rank == 1 || options.penalty == PenaltyKind::learned, "--rank ", config.rank,
+        " needs --penalty learned; penalty key has rank 1");
+  check(config.restore_period >= 0, "--restore-period ", config.restore_period,
         " is negative; 0 or more is allowed");
-  check(config.restore_period == 0 || config.forget, "restore period ", config.restore_period,
-        " needs forgetting; without it there is nothing to restore");
+  check(config.restore_period == 0 || config.forget, "--restore-period ", config.restore_period,
+        " needs --forget; without it there is nothing to restore");
   if (config.lambda0 > 0) options.lambda_start = config.lambda0;
-  check(options.lambda_start > options.lambda_floor, "lambda0 ", options.lambda_start,
-        " is not above its floor ", options.lambda_floor);
+  check(options.lambda_start > options.lambda_floor, "--lambda0 ", options.lambda_start,
+        " is not allowed; above its floor ", options.lambda_floor);
   return options;
 }
 
@@ -98,6 +102,9 @@ VlaV1Options vla_v1_options(const MixerConfig& config) {
   if (config.lambda0 > 0) options.recurrence.lambda0 = config.lambda0;
   if (config.nudge_period >= 0) options.recurrence.nudge_period = config.nudge_period;
   if (config.nudge >= 0) options.recurrence.nudge = config.nudge;
+  check(options.form != OperatorForm::chunk,
+        "--operator-form chunk is not for model vla-v1, which shortens errors longer than ",
+        options.recurrence.error_clip, " token by token; auto or step");
   return options;
 }
 

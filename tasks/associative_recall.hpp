@@ -19,9 +19,8 @@ struct AssociativeRecallOptions {
 ///
 /// Keys and values share the alphabet 0 .. vocabulary-2. The keys of an example are distinct, its
 /// values drawn with replacement; a value may look like a key. A distractor is any token of the
-/// alphabet but a key of the example, so that only a value can be taken
-/// for a key. The queries
-/// are drawn without replacement, or with it (`repeat_queries`).
+/// alphabet but a key of the example, so that only a value can be taken for a key. The queries are
+/// drawn without replacement, or with it (`repeat_queries`).
 class AssociativeRecall : public Task {
  public:
   /// Throws Error for settings that leave no room for the keys, the distractors or the queries.

@@ -102,7 +102,14 @@ BOOST_AUTO_TEST_CASE(bad_settings_are_refused_before_anything_is_written) {
   refused("--dtype float16", {"--dtype 'float16' is not allowed; float32 or float64"});
   refused("--dtype int64", {"float32 or float64"});
   refused("--form zoo", {"unknown form 'zoo'; allowed: notebook, zoology"});
-  refused("--penalty sum", {"'sum'", "key, learned"});
+  refused("--penalty sum", {"--penalty 'sum' is not allowed; key or learned"});
+  refused("--model vla-v1 --operator-form chunk", {"--operator-form chunk is not for", "vla-v1"});
+  refused("--model vla-v1 --lambda0 1e-40", {"lambda0 is 1e-40", "float32"});
+  refused("--model vla-v3 --nudge-eps 1e38", {"nudge is 1e+38", "float32"});
+  refused("--model vla-v3 --nudge-eps -0.5", {"--nudge-eps -0.5 is not allowed"});
+  refused("--model deltanet --nudge-period 5", {"'deltanet' has no setting --nudge-period"});
+  refused("--model vla-v1 --symbolic 0.5 --task text --text no-file",
+          {"--symbolic 0.5 is not for task text"});
   refused("--pairs 70 --vocabulary 65", {"pairs 70 needs at least 70 keys, vocabulary has 64"});
   refused("--length 10", {"length 10 is too short for 8 pairs", "18 or more"});
   refused("--heads 3", {"128", "3"});
@@ -300,6 +307,18 @@ BOOST_AUTO_TEST_CASE(a_loss_that_is_not_finite_ends_the_run) {
              outcome.errors);
 }
 
+BOOST_AUTO_TEST_CASE(a_model_that_is_not_causal_says_so) {
+  const Place place;
+  const std::string words = "not causal: the symbolic penalty normalises over later tokens";
+  for (const std::string symbolic : {"0", "0.5"}) {
+    const Outcome outcome =
+        place.run(kSmall + "--model vla-v1 --symbolic " + symbolic + " --out run" + symbolic);
+    BOOST_TEST(outcome.errors == "");
+    const std::string first = outcome.out.substr(0, outcome.out.find('\n'));
+    BOOST_TEST(first.ends_with(words) == (symbolic != "0"), first);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(eval_reproduces_the_final_evaluation) {
   const Place place;
   for (const std::string model : {"vla", "deltanet", "linear", "softmax"}) {
@@ -313,7 +332,10 @@ BOOST_AUTO_TEST_CASE(eval_reproduces_the_final_evaluation) {
   BOOST_REQUIRE_EQUAL(place.run(kSmall + "--no-positions --out without").code, 0);
   const Outcome longer = place.run("eval without --pairs 4 --length 30 --examples 10");
   BOOST_TEST(longer.out.find("(10 examples of 30 tokens, chance 0.3") != std::string::npos);
-  check_refused(place, "eval vla --length 30", {"30 tokens, but positions for 7"});
+  check_refused(place, "eval vla --length 30",
+                {"examples of 30 tokens are too long: vla has learned "
+                 "positions for 7",
+                 "--no-positions"});
   check_refused(place, "eval vla --pairs 16", {"pairs 16 needs at least 16 keys"});
   check_refused(place, "eval vla --examples 0", {"--examples 0 is not allowed; 1 or more"});
   check_refused(place, "eval vla --vocabulary 20", {"unknown option '--vocabulary'"});

@@ -79,6 +79,25 @@ inline Var layer_output(const ParameterMap& parameters, const Var& heads) {
   return affine(parameters, "output", layer_norm(parameters, merged));
 }
 
+/// z_t . q_t for z_t = sum_{s<=t} k_s, both (B, T, H, d), T >= 1: (B, T, H, 1).
+inline Var linear_weights(const Var& q, const Var& k) {
+  std::vector<Var> rows;
+  Var z = slice(k, 1, 0, 1) * 0.0;
+  for (Index t = 0; t < k.size(1); ++t) {
+    z = z + slice(k, 1, t, t + 1);
+    rows.push_back(sum(z * slice(q, 1, t, t + 1), {-1}, {.keep = true}));
+  }
+  return concat(rows, 1);
+}
+
+/// x raised to a floor, which has no gradient.
+inline Var raised(const Var& x, double floor) {
+  Tensor above(x.shape(), DType::uint8);
+  for (Index i = 0; i < x.value().elements(); ++i)
+    above.mutable_data<std::uint8_t>()[i] = x.value().data<double>()[i] > floor;
+  return where(above, x, Var(Tensor::full(x.shape(), floor, DType::float64)));
+}
+
 /// `rank` directions (B, T, H, r, d) by blocks of H d rows of a map of the keys (B, T, H, d).
 inline Var direction_blocks(const Var& weight, const Var& key, Index rank) {
   const Index batch = key.size(0), time = key.size(1), heads = key.size(2), d = key.size(3);

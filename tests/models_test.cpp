@@ -2,6 +2,8 @@
 
 #include "models/models.hpp"
 
+#include <type_traits>
+
 #include "framework/framework.hpp"
 #include "tests/compare.hpp"
 
@@ -106,12 +108,116 @@ BOOST_AUTO_TEST_CASE(bad_settings_are_named) {
       says("unknown model 'mamba'; allowed: vla, vla-v1, vla-v3, deltanet, linear, softmax"));
   BOOST_CHECK_EXCEPTION(factory("vla", {.attention = {.width = 10, .heads = 3}})(), Error,
                         says("attention: width 10 is not divisible by 3 heads"));
-  BOOST_CHECK_EXCEPTION(factory("vla", {.penalty = "none"})(), Error,
-                        says("unknown penalty 'none'; allowed: key, learned"));
-  BOOST_CHECK_EXCEPTION(factory("vla", {.rank = 2})(), Error,
-                        says("rank 2 needs --penalty learned; penalty 'key' has rank 1"));
-  BOOST_CHECK_EXCEPTION(factory("softmax", {.forget = true})(), Error,
-                        says("model 'softmax' has no setting forget"));
+  const auto refused = [&](std::string_view kind, const MixerConfig& config, const char* message) {
+    BOOST_CHECK_EXCEPTION(factory(kind, config)(), Error, says(message));
+  };
+  refused("vla", {.penalty = "none"}, "--penalty 'none' is not allowed; key or learned");
+  refused("vla", {.rank = 2}, "--rank 2 needs --penalty learned; penalty key has rank 1");
+  refused("vla", {.penalty = "learned", .rank = -1}, "--rank -1 is negative; 0 or more is allowed");
+  refused("vla", {.restore_period = 5},
+          "--restore-period 5 needs --forget; without it there is nothing to restore");
+  refused("vla", {.forget = true, .restore_period = -5},
+          "--restore-period -5 is negative; 0 or more is allowed");
+  refused("vla", {.lambda0 = 0.01}, "--lambda0 0.01 is not allowed; above its floor 0.01");
+  refused("vla-v3", {.lambda0 = -1},
+          "--lambda0 -1 is not allowed; above 0, or 0 for the model's own");
+  refused("vla-v3", {.nudge_period = -2},
+          "--nudge-period -2 is not allowed; 0 (never) or more, or -1 for the model's own");
+  refused("vla-v1", {.nudge = -0.5},
+          "--nudge-eps -0.5 is not allowed; 0 or more, or -1 for the model's own");
+  refused("vla-v1", {.symbolic = -1}, "--symbolic -1 is not allowed; 0 or more");
+  refused("vla-v1", {.form = "chunk"},
+          "--operator-form chunk is not for model vla-v1, which shortens errors longer than 10 "
+          "token by token; auto or step");
+  refused("softmax", {.form = "step"}, "model 'softmax' has no setting --operator-form");
+}
+
+// What a setting does to the output, for the kinds that have it; the others refuse it.
+BOOST_AUTO_TEST_CASE(every_setting_acts_or_is_refused) {
+  struct Row {
+    std::string option;
+    MixerConfig plain, changed;  // both only need what --rank and --restore-period need of vla
+    std::string_view kinds;
+  };
+  const std::vector<Row> rows{
+      {"--penalty", {}, {.penalty = "learned"}, "vla"},
+      {"--rank", {}, {.rank = 2}, "vla-v1 vla-v3"},
+      {"--rank", {.penalty = "learned"}, {.penalty = "learned", .rank = 2}, "vla"},
+      {"--forget", {}, {.forget = true}, "vla"},
+      {"--restore-period", {.forget = true}, {.forget = true, .restore_period = 3}, "vla"},
+      {"--lambda0", {}, {.lambda0 = 0.4}, "vla vla-v1 vla-v3"},
+      {"--nudge-period", {}, {.nudge_period = 3}, "vla-v1 vla-v3"},
+      {"--nudge-eps", {}, {.nudge = 0.05}, "vla-v1 vla-v3"},
+      {"--symbolic", {}, {.symbolic = 0.5}, "vla-v1"},
+  };
+  const auto output = [](std::string_view kind, MixerConfig config) {
+    config.attention = small().attention;
+    Rng rng(5);
+    const auto mixer = mixer_factory(kind, config)(rng);
+    // Longer than version 1's period of nudges.
+    return (*mixer)(Var(Rng(6).normal({1, 60, 12}, DType::float64)), tokens(1, 60, 9)).value();
+  };
+  for (const Row& row : rows)
+    for (const ModelKind& kind : model_kinds()) {
+      const std::string words = concatenate(" ", row.kinds, " ");
+      const bool has = words.find(concatenate(" ", kind.name, " ")) != std::string::npos;
+      BOOST_TEST_CONTEXT(row.option << " on " << kind.name) {
+        if (has)
+          BOOST_TEST(relative_difference(output(kind.name, row.changed),
+                                         output(kind.name, row.plain)) > 1e-9);
+        else if (kind.name != "vla" && row.plain.penalty == "key" && !row.plain.forget)
+          BOOST_CHECK_EXCEPTION(
+              output(kind.name, row.changed), Error,
+              says(concatenate("model '", kind.name, "' has no setting ", row.option)));
+      }
+    }
+}
+
+// The same weights and so the same numbers, whether a layer is made by name or from its options.
+BOOST_AUTO_TEST_CASE(published_layers_by_name_are_those_of_their_options) {
+  const AttentionOptions attention = small().attention;
+  const auto output = [](Mixer& mixer) {
+    // Directions so short that they reach unit()'s floor.
+    ParameterMap parameters = parameter_map(mixer);
+    for (auto& [name, parameter] : parameters)
+      if (name == "directions.weight") parameter.mutable_value() = (parameter * 1e-6).value();
+    return mixer(Var(Rng(6).normal({2, 60, 12}, DType::float64)), tokens(2, 60, 9)).value();
+  };
+  const auto compare = [&]<class Layer>(std::string_view kind, MixerConfig config, auto options,
+                                        std::type_identity<Layer>) {
+    config.attention = options.attention = attention;
+    Rng by_name_rng(5), direct_rng(5);
+    const auto by_name = mixer_factory(kind, config)(by_name_rng);
+    Layer direct(options, direct_rng);
+    BOOST_TEST((by_name->form() == direct.form()));
+    check_close(output(*by_name), output(direct), 0);
+  };
+  const auto v1 = std::type_identity<VlaV1>();
+  const auto v3 = std::type_identity<VlaV3>();
+  const MixerConfig all{.rank = 2, .lambda0 = 0.3, .nudge_period = 3, .nudge = 0.05};
+  MixerConfig all_of_v1 = all, by_chunk = all;
+  all_of_v1.symbolic = 0.5;
+  by_chunk.nudge = 0;
+  by_chunk.form = "chunk";
+  compare("vla-v1", {}, VlaV1Options{}, v1);
+  compare("vla-v1", all_of_v1,
+          VlaV1Options{.rank = 2,
+                       .symbolic = 0.5,
+                       .recurrence = {.lambda0 = 0.3, .nudge_period = 3, .nudge = 0.05}},
+          v1);
+  compare("vla-v3", {}, VlaV3Options{.unit_floor = 1e-6}, v3);
+  compare(
+      "vla-v3", all,
+      VlaV3Options{.lambda0 = 0.3, .nudge_period = 3, .nudge = 0.05, .rank = 2, .unit_floor = 1e-6},
+      v3);
+  compare("vla-v3", by_chunk,
+          VlaV3Options{.lambda0 = 0.3,
+                       .nudge_period = 3,
+                       .nudge = 0,
+                       .rank = 2,
+                       .unit_floor = 1e-6,
+                       .form = OperatorForm::chunk},
+          v3);
 }
 
 BOOST_AUTO_TEST_CASE(a_classifier_averages_over_time) {

@@ -58,10 +58,12 @@ BOOST_AUTO_TEST_CASE(alpha_and_memory) {
       matrix({2, 3}, {1, 0, 10, 2, 0, 20}), 1e-15);
 }
 
-BOOST_AUTO_TEST_CASE(shapes_that_do_not_fit_are_refused) {
+BOOST_AUTO_TEST_CASE(what_does_not_fit_is_refused) {
   const Var a(Tensor::zeros({2, 2}, DType::float64)), u(Tensor::zeros({3}, DType::float64));
   BOOST_CHECK_EXCEPTION(sherman_morrison(a, u), Error,
                         says("sherman_morrison: A has shape (2, 2); (3, 3) is needed"));
+  BOOST_CHECK_EXCEPTION(sherman_morrison(Var(matrix({1, 1}, {-0.25})), Var(matrix({1}, {2}))),
+                        Error, says("sherman_morrison: 1 + u.A u is 0: M + u u^T has no inverse"));
   BOOST_CHECK_EXCEPTION(memory_update(a, u, Var(Tensor::zeros({2}, DType::float64)),
                                       Var(Tensor::zeros({2}, DType::float64))),
                         Error, says("memory_update: alpha has 3 elements; 1 are needed"));

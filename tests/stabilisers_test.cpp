@@ -206,7 +206,7 @@ BOOST_AUTO_TEST_CASE(options_that_are_not_allowed_are_named) {
     }
     return std::string("no error");
   };
-  const std::string start = "stabilised recurrence: ";
+  const std::string start = "stabilized_recurrence: ";
   const std::string above = "; a finite number above 0 is needed";
   const std::string least = "; 0 or a finite number above it is needed";
   BOOST_TEST(message_of([](auto& o) { o.lambda0 = 0; }) == start + "lambda0 is 0" + above);
@@ -226,6 +226,31 @@ BOOST_AUTO_TEST_CASE(options_that_are_not_allowed_are_named) {
   BOOST_TEST(message_of([](auto& o) { o.guard_above = -1; }) ==
              start + "guard_above is -1" + least);
   BOOST_TEST(message_of([](auto& o) { o.guard = -1; }) == start + "guard is -1" + least);
+}
+
+// 1e20 squared is finite in float64 only.
+BOOST_AUTO_TEST_CASE(an_inverse_that_overflows_is_refused) {
+  StabilizedOptions tiny = kPlain, large = kPlain;
+  tiny.lambda0 = 1e-20;
+  large.nudge_period = 2;
+  large.nudge = 1e20;
+  for (const StabilizedOptions& o : {tiny, large}) {
+    BOOST_CHECK_NO_THROW(operator_outcome({}, o));
+    for (const OperatorForm form : {OperatorForm::step, OperatorForm::automatic})
+      BOOST_CHECK_EXCEPTION(
+          stabilized_recurrence(random_inputs({.dtype = DType::float32}), o, form), Error,
+          says(o.nudge > 1
+                   ? "stabilized_recurrence: nudge is 1e+20; 1.84467e+19 or less is needed in "
+                     "float32, where A overflows"
+                   : "stabilized_recurrence: lambda0 is 1e-20; 5.42101e-20 or more is needed in "
+                     "float32, where A = I / lambda0 overflows"));
+  }
+  tiny.lambda0 = 1e-19;
+  large.nudge = 1e19;
+  for (const StabilizedOptions& o : {tiny, large})
+    for (const float element :
+         operator_outcome({.dtype = DType::float32}, o).values[1].values<float>())
+      BOOST_TEST(std::isfinite(element));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

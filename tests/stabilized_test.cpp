@@ -167,6 +167,39 @@ BOOST_AUTO_TEST_CASE(a_cut_sequence_goes_on_exactly) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(element_types_that_do_not_fit_are_refused) {
+  const auto message_of = [](auto change) {
+    StabilizedInputs in = random_inputs({.symbolic = true});
+    change(in);
+    try {
+      stabilized_recurrence(in, kPlain);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  const auto narrow = [](Var& x) { x = Var(x.value().to(DType::float32)); };
+  const auto expected = [](const std::string& name, const std::string& needed = "float64") {
+    return "stabilized_recurrence: " + name + " is float32; " + needed + " is needed";
+  };
+  constexpr auto kSingle = DType::float32;
+  BOOST_TEST(message_of([&](auto& in) { narrow(in.key); }) == expected("key"));
+  BOOST_TEST(message_of([&](auto& in) { narrow(in.value); }) == expected("value"));
+  BOOST_TEST(message_of([&](auto& in) { narrow(in.directions); }) == expected("directions"));
+  BOOST_TEST(message_of([&](auto& in) { narrow(in.symbolic); }) == expected("symbolic direction"));
+  BOOST_TEST(message_of([&](auto& in) {
+               in.active = Tensor({2, 9}, kSingle);
+             }) == expected("active", "uint8"));
+  BOOST_TEST(message_of([&](auto& in) {
+               in.initial_inverse = Tensor({2, 2, 4, 4}, kSingle);
+             }) == expected("initial inverse"));
+  BOOST_TEST(message_of([&](auto& in) {
+               in.initial_memory = Tensor({2, 2, 3, 4}, kSingle);
+             }) == expected("initial memory"));
+  BOOST_TEST(message_of([&](auto& in) { in.initial_updates = Tensor({2}, kSingle); }) ==
+             expected("initial updates", "int64"));
+}
+
 BOOST_AUTO_TEST_CASE(updates_that_do_not_fit_are_refused) {
   Setting s;
   s.initial_updates = Tensor::from<Index>({1}, {4});

@@ -63,8 +63,11 @@ BOOST_AUTO_TEST_CASE(relations_that_do_not_fit_are_refused) {
       call(Tensor::zeros({1, 2, 2}, DType::float32))(), Error,
       says("symbolic penalty: relations are float32 and keys float64; the same is needed"));
   BOOST_CHECK_EXCEPTION(call(Tensor::from<double>({1, 2, 2}, {1, 0, -2, 1}))(), Error,
-                        says("symbolic penalty: the relations of token 1 sum to -1; 0 or a finite "
-                             "number above it is needed"));
+                        says("symbolic penalty: the relation of token 1 to token 0 is -2; 0 or a "
+                             "finite number above it is needed"));
+  BOOST_CHECK_EXCEPTION(
+      call(Tensor::from<double>({1, 2, 2}, {1, 0, 1, INFINITY}))(), Error,
+      says("symbolic penalty: the relations of token 1 sum to inf; a finite number is needed"));
   BOOST_CHECK_EXCEPTION(equal_tokens(Tensor({3}, DType::int64), DType::float64), Error,
                         says("equal_tokens: tokens have shape (3); (B, T) is needed"));
 }

@@ -150,6 +150,19 @@ BOOST_AUTO_TEST_CASE(the_reported_lambda_has_no_gradient) {
                name);
 }
 
+// A network that cannot be computed is in the way of the report alone.
+BOOST_AUTO_TEST_CASE(lambda_is_computed_only_where_it_is_reported) {
+  Rng rng(4);
+  VlaV1 layer({.attention = attention(4, 2)}, rng);
+  const Var x(rng.normal({1, 3, 4}, kDouble));
+  const Tensor before = layer.run(x).output.value();
+  parameter_map(layer).at("penalty.lambda.out.weight").mutable_value() = Tensor({1, 2}, kDouble);
+  check_close(layer(x).value(), before, 0);
+  StreamState state;
+  check_close(layer.stream(x, state).value(), before, 1e-14);
+  BOOST_CHECK_THROW(layer.run(x), Error);
+}
+
 BOOST_AUTO_TEST_CASE(the_count_of_updates_is_reported) {
   Rng rng(4);
   VlaV1 layer({.attention = attention(4, 2), .rank = 2, .symbolic = 0.5}, rng);
@@ -169,9 +182,21 @@ BOOST_AUTO_TEST_CASE(a_symbolic_weight_needs_relations) {
   BOOST_CHECK_EXCEPTION(layer(x), Error, missing);
   BOOST_CHECK_EXCEPTION(layer(x, Tensor()), Error, missing);
   BOOST_CHECK_EXCEPTION(layer.run(x), Error, missing);
+  BOOST_CHECK_EXCEPTION(layer.diagnose(x, {}, {}), Error, missing);
   const Tensor tokens = Tensor::from<Index>({1, 3}, {5, 5, 2});
   check_close(layer(x, tokens).value(), layer.run(x, equal_tokens(tokens, kDouble)).output.value(),
               0);
+}
+
+// Also where the weight is 0 and they would not be looked at.
+BOOST_AUTO_TEST_CASE(relations_that_do_not_fit_are_refused) {
+  Rng rng(4);
+  const Var x(rng.normal({1, 3, 4}, kDouble));
+  for (const double symbolic : {0., 0.5}) {
+    VlaV1 layer({.attention = attention(4, 2), .symbolic = symbolic}, rng);
+    BOOST_CHECK_EXCEPTION(layer.run(x, Tensor::zeros({1, 3, 2}, kDouble)), Error,
+                          says("symbolic penalty: relations (1, 3, 2) are not (1, 3, 3)"));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(options_that_are_not_allowed_are_named) {
@@ -183,9 +208,12 @@ BOOST_AUTO_TEST_CASE(options_that_are_not_allowed_are_named) {
   BOOST_CHECK_EXCEPTION(
       make({.lambda_floor = NAN})(), Error,
       says("VLA v1: lambda floor nan is not allowed; 0 or a finite number above it is needed"));
+  for (const DirectionKind kind : {DirectionKind::stacked, DirectionKind::separate})
+    BOOST_CHECK_EXCEPTION(make({.directions = kind, .rank = -1})(), Error,
+                          says("VLA v1: rank -1 is negative; 0 or more is allowed"));
   BOOST_CHECK_EXCEPTION(
       make({.recurrence = {.lambda0 = -1}})(), Error,
-      says("stabilised recurrence: lambda0 is -1; a finite number above 0 is needed"));
+      says("stabilized_recurrence: lambda0 is -1; a finite number above 0 is needed"));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

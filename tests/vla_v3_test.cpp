@@ -2,6 +2,8 @@
 
 #include "models/vla/vla_v3.hpp"
 
+#include <optional>
+
 #include "framework/ops/normalize.hpp"
 #include "tests/layer_reference.hpp"
 
@@ -12,17 +14,6 @@ constexpr auto kDouble = DType::float64;
 
 AttentionOptions attention(Index width, Index heads) {
   return {.width = width, .heads = heads, .convolution = 0, .dtype = kDouble};
-}
-
-// z_t . phi(q_t) for z_t = sum_{s<=t} phi(k_s): (B, T, H, 1).
-Var denominator(const Var& q, const Var& k) {
-  std::vector<Var> rows;
-  Var z = slice(k, 1, 0, 1) * 0.0;
-  for (Index t = 0; t < k.size(1); ++t) {
-    z = z + slice(k, 1, t, t + 1);
-    rows.push_back(sum(z * slice(q, 1, t, t + 1), {-1}, {.keep = true}));
-  }
-  return concat(rows, 1);
 }
 
 Var reference(const VlaV3Options& o, const Var& x, const ParameterMap& parameters) {
@@ -46,15 +37,7 @@ Var reference(const VlaV3Options& o, const Var& x, const ParameterMap& parameter
                                                .error_clip = 0,
                                                .guard_above = 0})
                    .output;
-  if (x.size(1) > 0) {
-    const Var weight = denominator(q, k);
-    Tensor above(weight.shape(), DType::uint8);
-    for (Index i = 0; i < weight.value().elements(); ++i)
-      above.mutable_data<std::uint8_t>()[i] =
-          weight.value().data<double>()[i] > o.denominator_floor;
-    memory = memory /
-             where(above, weight, Var(Tensor::full(weight.shape(), o.denominator_floor, kDouble)));
-  }
+  if (x.size(1) > 0) memory = memory / raised(linear_weights(q, k), o.denominator_floor);
   return layer_output(parameters, memory);
 }
 
@@ -65,11 +48,26 @@ LayerOutcome outcome_of(const VlaV3Options& o, const Tensor& x) {
                        [&](const Var& x, const auto&) { return layer(x); });
 }
 
-void compare(VlaV3Options o, Index time) {
+// What a layer starts from in place of its own weights.
+struct Weights {
+  std::optional<double> key_bias = {};
+  double direction_scale = 1;
+};
+
+ParameterMap changed(VlaV3& layer, const Weights& weights) {
+  ParameterMap parameters = parameter_map(layer);
+  if (weights.key_bias) parameters.at("key.bias").mutable_value().fill(*weights.key_bias);
+  for (double& element :
+       parameters.at("directions.weight").mutable_value().mutable_values<double>())
+    element *= weights.direction_scale;
+  return parameters;
+}
+
+void compare(VlaV3Options o, Index time, const Weights& weights = {}) {
   o.unit_floor = 1e-2;  // the gradient of a zero direction is 1 / floor
   Rng rng(4);
   VlaV3 layer(o, rng);
-  const ParameterMap parameters = parameter_map(layer);
+  const ParameterMap parameters = changed(layer, weights);
   const Tensor x = input_with_zero_token(2, time, o.attention.width);
   check_layers_close(
       layer_outcome(parameters, x, [&](const Var& x, const auto&) { return layer(x); }),
@@ -110,6 +108,60 @@ BOOST_AUTO_TEST_CASE(the_floor_of_the_denominator) {
   }
 }
 
+// Where the key has no bias the second token's is 0, and with it u. elu + 1 of a key about -6 is
+// about the floor of compare(), of one about -20 almost 0; so is A k' then.
+BOOST_AUTO_TEST_CASE(the_floor_of_unit) {
+  const Tensor x = input_with_zero_token(2, 5, 6);
+  const auto output = [&](double floor, const Weights& weights) {
+    Rng rng(4);
+    VlaV3 layer({.attention = attention(6, 2), .nudge = 0, .unit_floor = floor}, rng);
+    changed(layer, weights);
+    return layer(Var(x)).value();
+  };
+  compare({.attention = attention(6, 2), .rank = 2}, 5, {.key_bias = 0});
+  for (const Weights& weights :
+       {Weights{.key_bias = -6}, Weights{.key_bias = -20}, Weights{.direction_scale = 5e-3}}) {
+    BOOST_TEST_CONTEXT("key bias " << weights.key_bias.value_or(0)) {
+      compare({.attention = attention(6, 2), .rank = 2}, 5, weights);
+      BOOST_TEST(relative_difference(output(1e-2, weights), output(1e-12, weights)) > 1e-6);
+    }
+  }
+}
+
+// Only from an A that is not positive definite delta falls below 1: here to 1 - 6 / 3 for the first
+// token, as |u|^2 is 1 / 3.
+BOOST_AUTO_TEST_CASE(delta_is_raised_to_a_floor) {
+  Rng rng(4);
+  VlaV3 layer({.attention = attention(6, 2)}, rng);
+  const Var x(rng.normal({1, 3, 6}, kDouble));
+  StabilizedInputs in = layer.run(x).inputs;
+  in.initial_inverse = Tensor::zeros({1, 2, 3, 3}, kDouble);
+  for (Index i = 0; i < 6; ++i)
+    in.initial_inverse.mutable_values<double>()[static_cast<std::size_t>(i / 3 * 9 + i % 3 * 4)] =
+        -6;
+  in.initial_memory = rng.normal({1, 2, 3, 3}, kDouble);
+  in.initial_updates = Tensor::from<Index>({1}, {7});
+  StreamState state{.parts = {{"inverse", in.initial_inverse},
+                              {"memory", in.initial_memory},
+                              {"sum", Tensor::full({1, 2, 3}, 2, kDouble)}},
+                    .tokens = 7};
+  layer.stream(x, state);
+
+  const auto inverse = [&](double delta_floor) {
+    return stabilized_recurrence(in, {.lambda0 = 0.1,
+                                      .delta_floor = delta_floor,
+                                      .nudge_period = 20,
+                                      .nudge = 1e-3,
+                                      .unit_coefficient = true,
+                                      .read_through_inverse = false,
+                                      .error_clip = 0,
+                                      .guard_above = 0})
+        .inverse;
+  };
+  check_close(state.parts.at("inverse"), inverse(1e-4), 1e-12);
+  BOOST_TEST(relative_difference(inverse(1e-6), inverse(1e-4)) > 1e-3);
+}
+
 // Directions of a zero key are zero, so that A stays I / lambda0.
 BOOST_AUTO_TEST_CASE(zero_keys_leave_the_inverse_alone) {
   Rng rng(4);
@@ -135,7 +187,7 @@ BOOST_AUTO_TEST_CASE(options_that_are_not_allowed_are_named) {
       says("VLA v3: denominator floor 0 is not allowed; a finite number above 0 is needed"));
   BOOST_CHECK_EXCEPTION(
       make({.nudge_period = -2})(), Error,
-      says("stabilised recurrence: nudge_period is -2; 0 (never) or more is needed"));
+      says("stabilized_recurrence: nudge_period is -2; 0 (never) or more is needed"));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

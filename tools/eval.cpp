@@ -20,6 +20,14 @@ struct Request {
   Index threads = 0;
 };
 
+// Before examples are made that are too long for the model.
+void check_positions(const Request& request, const TrainOptions& options, Index length,
+                     Index places) {
+  check(!options.positions || length <= places, "examples of ", length,
+        " tokens are too long: ", request.run, " has learned positions for ", places,
+        "; a model trained with --no-positions has no limit");
+}
+
 // The model is that of the run; the task differs from the run's in what the command line names.
 int run_eval(const CLI::App& app, const Request& request) {
   check(request.examples >= 1, "--examples ", request.examples, " is not allowed; 1 or more");
@@ -52,6 +60,7 @@ int run_eval(const CLI::App& app, const Request& request) {
   trained.data.text = options.data.text;
   const std::unique_ptr<Task> task = make_task(options), trained_task = make_task(trained);
   if (!other_text) check_same_data(*trained_task, run.checkpoint());
+  check_positions(request, trained, task->length(), trained_task->length());
   LanguageModel model = make_model(trained, *trained_task);
   load_checkpoint(run.checkpoint(), parameters(model), nullptr);
   const Evaluation result = evaluate(model, *task, request.examples, options.batch,

@@ -86,11 +86,14 @@ void Run::begin() {
   if (written() && !session_.resume) directory_.create(options_);
   const OperatorForm form = training_->operator_form();
   progress_.say(fmt::format(
-      "{} on {}: {} parameters{}, {} x {} tokens a step, chance {:.3f}{}", options_.model,
+      "{} on {}: {} parameters{}, {} x {} tokens a step, chance {:.3f}{}{}", options_.model,
       options_.task, training_->parameters(),
       form == OperatorForm::automatic ? "" : fmt::format(", operators by {}", form_name(form)),
       options_.batch, training_->task().length(), training_->task().chance(),
-      session_.resume ? fmt::format(", from step {}", steps() - 1) : ""));
+      session_.resume ? fmt::format(", from step {}", steps() - 1) : "",
+      options_.mixer.symbolic > 0
+          ? ", not causal: the symbolic penalty normalises over later tokens"
+          : ""));
 }
 
 bool Run::learn(Index last) {

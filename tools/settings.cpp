@@ -83,6 +83,10 @@ void check_task_settings(const TrainOptions& options) {
 
 void check_settings(const TrainOptions& options) {
   check_task_settings(options);
+  check(options.task != "text" || options.mixer.symbolic == 0, "--symbolic ",
+        options.mixer.symbolic,
+        " is not for task text: it normalises over later tokens, which "
+        "are what is to be foretold");
   check_between("layers", options.layers, 1, 1000);
   check_between("hidden", options.hidden, 1, kMany);
   check_between("threads", options.threads, 0, 4096);

@@ -119,8 +119,9 @@ void visit_settings(TrainOptions& options, See&& see) {
 }
 
 /// Throws Error unless every setting has an allowed value by itself, the warm-up is shorter than
-/// the training, and the settings of the task that differ from their default are ones it uses. What
-/// must fit together is checked by the task and the model when they are made.
+/// the training, the settings of the task that differ from their default are ones it uses, and the
+/// task bears a model that is not causal. What else must fit together is checked by the task and
+/// the model when they are made.
 void check_settings(const TrainOptions& options);
 
 /// A setting from text. Throws Error that names the setting and what is allowed.

@@ -7,11 +7,14 @@
 namespace vla {
 namespace {
 
+// The constants of the mixers are not in the files: tests/golden/README.md lists them.
 MixerFactory reference_mixer(const GoldenCase& c, const AttentionOptions& attention) {
   if (c.is("train3_linear"))
     return [=](Rng& rng) {
       return std::make_unique<LinearTransformer>(
-          LinearTransformerOptions{.attention = attention, .guard_value = 1e-6}, rng);
+          LinearTransformerOptions{
+              .attention = attention, .guard = DenominatorGuard::floor, .guard_value = 1e-6},
+          rng);
     };
   if (c.is("train3_deltanet"))
     return [=](Rng& rng) {
@@ -22,7 +25,13 @@ MixerFactory reference_mixer(const GoldenCase& c, const AttentionOptions& attent
     return [=](Rng& rng) { return std::make_unique<SoftmaxTransformer>(attention, rng); };
   if (c.is("train3_vla"))
     return [=](Rng& rng) {
-      return std::make_unique<VlaV3>(VlaV3Options{.attention = attention}, rng);
+      return std::make_unique<VlaV3>(VlaV3Options{.attention = attention,
+                                                  .lambda0 = 0.1,
+                                                  .nudge_period = 20,
+                                                  .nudge = 1e-3,
+                                                  .denominator_floor = 1e-4,
+                                                  .unit_floor = 1e-12},
+                                     rng);
     };
   return nullptr;
 }

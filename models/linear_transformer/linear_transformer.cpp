@@ -1,5 +1,6 @@
 #include "models/linear_transformer/linear_transformer.hpp"
 
+#include <cmath>
 #include <limits>
 
 #include "framework/ops/arithmetic.hpp"
@@ -8,9 +9,23 @@
 #include "models/carried.hpp"
 
 namespace vla {
+namespace {
+
+const LinearTransformerOptions& checked(const LinearTransformerOptions& options) {
+  const bool adds = options.guard == DenominatorGuard::add;
+  check(std::isfinite(options.guard_value) && options.guard_value >= 0 &&
+            (adds || options.guard_value > 0),
+        "linear transformer: guard_value ", options.guard_value,
+        " is not allowed as a denominator's ",
+        adds ? "addend; 0 or a finite number above it" : "floor; a finite number above 0",
+        " is needed");
+  return options;
+}
+
+}  // namespace
 
 LinearTransformer::LinearTransformer(const LinearTransformerOptions& options, Rng& rng)
-    : options_(options), projections_(options.attention.resolved(), rng) {}
+    : options_(checked(options)), projections_(options.attention.resolved(), rng) {}
 
 MemoryInputs LinearTransformer::memory_inputs(const Var& x, const Carry& carry) const {
   const Var q = elu_plus_one(projections_.query(x, carry.within("query")));

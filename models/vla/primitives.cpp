@@ -39,6 +39,7 @@ Var sherman_morrison(const Var& inverse, const Var& u, CallSite site) {
   const Var a(inverse.value()), direction(u.value());
   const Var z = product(a, direction);
   const double delta = 1 + matmul(row(direction), column(z)).value().item();
+  check(delta != 0, "sherman_morrison: 1 + u.A u is 0: M + u u^T has no inverse");
   const Tensor updated = (a - matmul(column(z), row(z)) / delta).value();
   return record(
       "sherman_morrison", updated, {inverse, u}, {u.value(), z.value(), updated},

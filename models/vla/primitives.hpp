@@ -11,7 +11,7 @@ Var inner_product_score(const Var& keys, const Var& query, CallSite site = CallS
 
 /// (M + u u^T)^-1 from A = M^-1: A - z z^T / (1 + u.z), z = A u. A (d, d) symmetric, u (d). O(d^2),
 /// with the analytic gradient; the gradient of A is symmetric. Throws Error for shapes that do not
-/// fit.
+/// fit, and where 1 + u.z is 0.
 Var sherman_morrison(const Var& inverse, const Var& u, CallSite site = CallSite::here());
 
 /// The same for each row of U (r, d), one after the other.

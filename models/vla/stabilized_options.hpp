@@ -21,7 +21,8 @@ struct StabilizedOptions {
   double guard = 1e-5;
 };
 
-/// Throws Error unless lambda0 and both floors are above 0, all others at least 0, and all finite.
-void check_options(const StabilizedOptions& options);
+/// Throws Error unless lambda0 and both floors are above 0, all others at least 0, all finite, and
+/// the squares of 1 / lambda0 and nudge finite in the element type of the recurrence.
+void check_options(const StabilizedOptions& options, DType dtype);
 
 }  // namespace vla

@@ -15,6 +15,44 @@ using Sizes = StabilizedSizes;
 
 Index segments(const Sizes& n) { return (n.time + kSegment - 1) / kSegment; }
 
+void check_dtype(const char* name, DType actual, DType needed) {
+  check(actual == needed, "stabilized_recurrence: ", name, " is ", actual, "; ", needed,
+        " is needed");
+}
+
+// Everything in the element type of the query, but for what counts and what says yes or no.
+void check_dtypes(const StabilizedInputs& in) {
+  const DType dtype = in.query.dtype();
+  check_dtype("key", in.key.dtype(), dtype);
+  check_dtype("value", in.value.dtype(), dtype);
+  check_dtype("directions", in.directions.dtype(), dtype);
+  if (in.symbolic.defined()) {
+    check_dtype("symbolic direction", in.symbolic.dtype(), dtype);
+    check_dtype("active", in.active.dtype(), DType::uint8);
+  }
+  if (in.initial_inverse.defined())
+    check_dtype("initial inverse", in.initial_inverse.dtype(), dtype);
+  if (in.initial_memory.defined()) check_dtype("initial memory", in.initial_memory.dtype(), dtype);
+  if (in.initial_updates.defined())
+    check_dtype("initial updates", in.initial_updates.dtype(), DType::int64);
+}
+
+void check_state(const StabilizedInputs& in, const Sizes& n) {
+  if (in.initial_inverse.defined())
+    check(in.initial_inverse.shape() == Shape({n.batch, n.heads, n.key, n.key}),
+          "stabilized_recurrence: initial inverse ", in.initial_inverse.shape(),
+          " does not fit query ", in.query.shape());
+  if (in.initial_memory.defined())
+    check(in.initial_memory.shape() == Shape({n.batch, n.heads, n.value, n.key}),
+          "stabilized_recurrence: initial memory ", in.initial_memory.shape(),
+          " does not fit value ", in.value.shape());
+  if (!in.initial_updates.defined()) return;
+  check(in.initial_updates.shape() == Shape({n.batch}), "stabilized_recurrence: initial updates ",
+        in.initial_updates.shape(), " are not (", n.batch, ")");
+  for (const Index count : in.initial_updates.values<Index>())
+    check(count >= 0, "stabilized_recurrence: initial updates ", count, "; 0 or more is needed");
+}
+
 Sizes checked_sizes(const StabilizedInputs& in) {
   const Shape& q = in.query.shape();
   const Shape& v = in.value.shape();
@@ -34,20 +72,8 @@ Sizes checked_sizes(const StabilizedInputs& in) {
           ")");
   }
   const Sizes n{q[0], q[1], q[2], u[3], q[3], v[3]};
-  if (in.initial_inverse.defined())
-    check(in.initial_inverse.shape() == Shape({n.batch, n.heads, n.key, n.key}),
-          "stabilized_recurrence: initial inverse ", in.initial_inverse.shape(),
-          " does not fit query ", q);
-  if (in.initial_memory.defined())
-    check(in.initial_memory.shape() == Shape({n.batch, n.heads, n.value, n.key}),
-          "stabilized_recurrence: initial memory ", in.initial_memory.shape(),
-          " does not fit value ", v);
-  if (in.initial_updates.defined()) {
-    check(in.initial_updates.shape() == Shape({n.batch}), "stabilized_recurrence: initial updates ",
-          in.initial_updates.shape(), " are not (", n.batch, ")");
-    for (const Index count : in.initial_updates.values<Index>())
-      check(count >= 0, "stabilized_recurrence: initial updates ", count, "; 0 or more is needed");
-  }
+  check_dtypes(in);
+  check_state(in, n);
   check(in.query.device().is_cpu(), "stabilized_recurrence: no kernel for device ",
         in.query.device());
   return n;
@@ -228,8 +254,8 @@ StabilizedResult stabilized_by_step(const Sizes& n, const StabilizedInputs& in,
 
 StabilizedResult stabilized_recurrence(const StabilizedInputs& in, const StabilizedOptions& options,
                                        OperatorForm form, CallSite site) {
-  check_options(options);
   const Sizes n = checked_sizes(in);
+  check_options(options, in.query.dtype());
   const std::string obstacle = chunk_obstacle(in, options);
   check(form != OperatorForm::chunk || obstacle.empty(),
         "stabilized_recurrence: the chunk form is not exact with ", obstacle);

@@ -16,9 +16,14 @@ std::vector<T> root_scales(const T* relations, Index time) {
   std::vector<T> scales(static_cast<std::size_t>(time));
   for (Index t = 0; t < time; ++t) {
     T sum = 0;
-    for (Index j = 0; j < time; ++j) sum += relations[t * time + j];
-    check(sum >= 0 && std::isfinite(sum), "symbolic penalty: the relations of token ", t,
-          " sum to ", sum, "; 0 or a finite number above it is needed");
+    for (Index j = 0; j < time; ++j) {
+      const T relation = relations[t * time + j];
+      check(relation >= 0, "symbolic penalty: the relation of token ", t, " to token ", j, " is ",
+            relation, "; 0 or a finite number above it is needed");
+      sum += relation;
+    }
+    check(std::isfinite(sum), "symbolic penalty: the relations of token ", t, " sum to ", sum,
+          "; a finite number is needed");
     scales[static_cast<std::size_t>(t)] = 1 / std::sqrt(sum + T(1e-6));
   }
   return scales;
@@ -26,12 +31,17 @@ std::vector<T> root_scales(const T* relations, Index time) {
 
 }  // namespace
 
-SymbolicDirection symbolic_direction(const Var& key, const Tensor& relations, double weight) {
+void check_relations(const Tensor& relations, const Var& key) {
   const Index batch = key.size(0), time = key.size(1);
   check(relations.shape() == Shape({batch, time, time}), "symbolic penalty: relations ",
         relations.shape(), " are not (", batch, ", ", time, ", ", time, ")");
   check(relations.dtype() == key.dtype(), "symbolic penalty: relations are ", relations.dtype(),
         " and keys ", key.dtype(), "; the same is needed");
+}
+
+SymbolicDirection symbolic_direction(const Var& key, const Tensor& relations, double weight) {
+  check_relations(relations, key);
+  const Index batch = key.size(0), time = key.size(1);
   Tensor weights = zeros_like(relations);
   Tensor active = Tensor::zeros({batch, time}, DType::uint8, relations.device());
   dispatch_floating(relations.dtype(), "symbolic penalty", [&](auto zero) {

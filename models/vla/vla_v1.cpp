@@ -14,11 +14,12 @@ namespace {
 
 VlaV1Options resolved(VlaV1Options options) {
   options.attention = options.attention.resolved();
-  check_options(options.recurrence);
+  check_options(options.recurrence, options.attention.dtype);
   check(options.symbolic >= 0 && std::isfinite(options.symbolic), "VLA v1: symbolic weight ",
         options.symbolic, " is not allowed; 0 or a finite number above it is needed");
   check(options.lambda_floor >= 0 && std::isfinite(options.lambda_floor), "VLA v1: lambda floor ",
         options.lambda_floor, " is not allowed; 0 or a finite number above it is needed");
+  check(options.rank >= 0, "VLA v1: rank ", options.rank, " is negative; 0 or more is allowed");
   return options;
 }
 
@@ -71,12 +72,13 @@ VlaV1::VlaV1(const VlaV1Options& options, Rng& rng)
       norm_(options_.attention.heads * options_.attention.value_width, options_.norm_epsilon,
             options_.attention.dtype) {}
 
-VlaV1::Result VlaV1::run(const Var& x, const Tensor& relations, const Carry& carry) {
+VlaV1::Result VlaV1::mix(const Var& x, const Tensor& relations, const Carry& carry) {
   const Var k = projections_.key(x, carry.within("key"));
   StabilizedInputs inputs{.query = projections_.query(x, carry.within("query")),
                           .key = k,
                           .value = projections_.value(x, carry.within("value")),
                           .directions = penalty_.directions(k)};
+  if (relations.defined()) check_relations(relations, k);
   if (options_.symbolic > 0) {
     check(relations.defined(), "VLA v1: symbolic weight ", options_.symbolic,
           " needs the tokens or their relations (B, T, T)");
@@ -87,7 +89,7 @@ VlaV1::Result VlaV1::run(const Var& x, const Tensor& relations, const Carry& car
   const StabilizedResult result =
       carried_recurrence(inputs, options_.recurrence, options_.form, carry);
   return {.output = projections_.output(norm_(merge_heads(result.output))),
-          .lambda = penalty_.lambda(k),
+          .lambda = {},
           .inverse = result.inverse,
           .memory = result.memory,
           .updates = result.updates,
@@ -95,15 +97,23 @@ VlaV1::Result VlaV1::run(const Var& x, const Tensor& relations, const Carry& car
           .inputs = inputs};
 }
 
+VlaV1::Result VlaV1::run(const Var& x, const Tensor& relations, const Carry& carry) {
+  Result result = mix(x, relations, carry);
+  result.lambda = penalty_.lambda(result.inputs.key);
+  return result;
+}
+
+Var VlaV1::operator()(const Var& x) { return mix(x, {}, {}).output; }
+
 Var VlaV1::operator()(const Var& x, const Tensor& tokens) {
   const bool related = options_.symbolic > 0 && tokens.defined();
-  return run(x, related ? equal_tokens(tokens, x.dtype()) : Tensor()).output;
+  return mix(x, related ? equal_tokens(tokens, x.dtype()) : Tensor(), {}).output;
 }
 
 Var VlaV1::advance(const Var& x, const Carry& carry) {
   check(options_.symbolic == 0, "VLA v1: with a symbolic weight (", options_.symbolic,
         ") it does not stream: relations are normalised over later tokens too");
-  return run(x, {}, carry).output;
+  return mix(x, {}, carry).output;
 }
 
 OperatorForm VlaV1::form(Index /*time*/) const {
@@ -112,8 +122,9 @@ OperatorForm VlaV1::form(Index /*time*/) const {
 
 Diagnostics VlaV1::diagnose(const Var& x, const Tensor& tokens, const DiagnosticsOptions& options) {
   const PauseRecording only_looked_at;
-  const Tensor relations = options_.symbolic > 0 ? equal_tokens(tokens, x.dtype()) : Tensor();
-  return vla::diagnose(run(x, relations).inputs, options_.recurrence, {}, options);
+  const bool related = options_.symbolic > 0 && tokens.defined();
+  const Tensor relations = related ? equal_tokens(tokens, x.dtype()) : Tensor();
+  return vla::diagnose(mix(x, relations, {}).inputs, options_.recurrence, {}, options);
 }
 
 void VlaV1::visit(PartVisitor& parts) {

@@ -54,7 +54,7 @@ class VlaV1 : public Mixer {
   VlaV1(const VlaV1Options& options, Rng& rng);
 
   /// x (B, T, width) -> (B, T, width). Throws Error with a symbolic weight, which needs tokens.
-  Var operator()(const Var& x) override { return run(x).output; }
+  Var operator()(const Var& x) override;
   /// The same; with a symbolic weight, equal tokens are related.
   Var operator()(const Var& x, const Tensor& tokens) override;
   /// Throws Error with a symbolic weight.
@@ -71,7 +71,7 @@ class VlaV1 : public Mixer {
   };
   /// With a symbolic weight `relations` R (B, T, T) are needed, in the element type of x, and
   /// tokens that are related to one up to themselves get one more update: see symbolic_direction.
-  /// Throws Error where they are missing.
+  /// Throws Error where they are missing or do not fit.
   Result run(const Var& x, const Tensor& relations = {}, const Carry& carry = {});
 
   OperatorForm form(Index time) const override;
@@ -81,6 +81,9 @@ class VlaV1 : public Mixer {
   void visit(PartVisitor& parts) override;
 
  private:
+  /// All of run() but lambda, which nothing else needs.
+  Result mix(const Var& x, const Tensor& relations, const Carry& carry);
+
   VlaV1Options options_;
   AttentionProjections projections_;
   VlaV1PenaltyBuilder penalty_;

@@ -29,7 +29,7 @@ StabilizedOptions recurrence_options(const VlaV3Options& o) {
 
 VlaV3Options resolved(VlaV3Options options) {
   options.attention = options.attention.resolved();
-  check_options(recurrence_options(options));
+  check_options(recurrence_options(options), options.attention.dtype);
   check(options.denominator_floor > 0 && std::isfinite(options.denominator_floor),
         "VLA v3: denominator floor ", options.denominator_floor,
         " is not allowed; a finite number above 0 is needed");
