@@ -116,4 +116,10 @@ void replace_file(const std::filesystem::path& path,
   sync_directory_of(path);
 }
 
+void check_replaceable(const std::filesystem::path& path) {
+  const TemporaryFile beside(path);
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) fail_with_reason("write", path, EISDIR);
+}
+
 }  // namespace vla

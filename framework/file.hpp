@@ -34,4 +34,8 @@ class InputFile {
 void replace_file(const std::filesystem::path& path,
                   const std::vector<std::span<const std::byte>>& pieces);
 
+/// Throws the Error that replace_file would throw for this path now, and leaves nothing behind: for
+/// work that takes a while before there is something to write.
+void check_replaceable(const std::filesystem::path& path);
+
 }  // namespace vla

@@ -25,6 +25,7 @@ struct Batch {
 struct Measure {
   std::string name;
   double value = 0;
+  std::string of = {};  ///< what it is of, where it is printed; empty: as the accuracy
 };
 
 /// A source of labelled sequences. A task that makes its examples needs the first four functions

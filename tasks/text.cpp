@@ -83,8 +83,10 @@ std::vector<Measure> Text::references() const {
   both.insert(both.end(), valid.begin(), valid.end());
   const auto bits = [](Bytes data) { return 8 * static_cast<double>(compressed_bytes(data)); };
   const auto count = static_cast<double>(valid.size());
-  return {{"xz_bits_per_byte", bits(valid) / count},
-          {"xz_after_training_bits_per_byte", (bits(both) - bits(training)) / count}};
+  const std::string of = concatenate("xz -9 of the first ", kReferenceValid >> 20, " MiB");
+  return {{"xz_bits_per_byte", bits(valid) / count, of},
+          {"xz_after_training_bits_per_byte", (bits(both) - bits(training)) / count,
+           concatenate(of, " after the last ", kReferenceTraining >> 20)}};
 }
 
 }  // namespace vla

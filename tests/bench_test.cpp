@@ -57,8 +57,10 @@ BOOST_AUTO_TEST_CASE(every_case_has_a_row_for_each_form_and_pass) {
   for (const char* name :
        {"inverse-penalty step", "inverse-penalty chunk", "inverse-penalty-two step",
         "inverse-penalty-two chunk", "delta-rule step", "vla-operators step", "vla-operators chunk",
-        "vla step", "vla chunk", "softmax whole"})
+        "vla step", "vla chunk", "vla-v3 step", "vla-v3-no-nudge step", "vla-v3-no-nudge chunk",
+        "softmax whole"})
     BOOST_TEST(passes[name].size() == 2, name);
+  BOOST_TEST(!passes.contains("vla-v3 chunk"));  // with the nudge it would not be exact
   for (const ModelKind& kind : model_kinds())
     BOOST_TEST(std::ranges::any_of(
         rows, [&](const BenchRow& row) { return row.kind == "layer" && row.name == kind.name; }));
@@ -102,13 +104,18 @@ BOOST_AUTO_TEST_CASE(the_rows_are_written_as_json) {
   options.json = directory / "rows.json";
   options.operators = "vla-operators";
   options.layers = "softmax";
-  const std::vector<BenchRow> rows = measured(options);
+  const Tensor large = Tensor::full({10'000'000}, 1, DType::float64);
+  std::ostringstream out;
+  const std::vector<BenchRow> rows = run_bench(options, out);
   std::ifstream file(options.json);
   const nlohmann::json json = nlohmann::json::parse(file, nullptr, false);
   BOOST_REQUIRE(json.is_object());
   BOOST_TEST(json.at("time") == 5);
   BOOST_TEST(json.at("dtype") == "float32");
   BOOST_TEST(json.at("sgemm_operations_per_second") > 0);
+  const double resident = json.at("peak_resident_bytes");
+  BOOST_TEST((resident > double(large.bytes()) && resident < 1e12), resident);
+  BOOST_TEST((out.str().find("\npeak resident memory of the process: ") != std::string::npos));
   BOOST_REQUIRE_EQUAL(json.at("rows").size(), rows.size());
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const nlohmann::json& row = json.at("rows")[i];
@@ -120,8 +127,21 @@ BOOST_AUTO_TEST_CASE(the_rows_are_written_as_json) {
     if (row.contains("operations"))
       BOOST_TEST(row.at("operations_per_second") == rows[i].operations / rows[i].seconds);
   }
+}
+
+BOOST_AUTO_TEST_CASE(a_file_that_cannot_be_written_is_refused_before_anything_is_measured) {
+  const TemporaryDirectory directory;
+  BenchOptions options = tiny();
   options.json = directory / "nowhere/rows.json";
-  BOOST_CHECK_THROW(measured(options), Error);
+  std::ostringstream out;
+  BOOST_CHECK_EXCEPTION(
+      run_bench(options, out), Error,
+      says("cannot write " + options.json.string() + ": No such file or directory"));
+  BOOST_TEST(out.str() == "");
+  options.json = directory / "rows.json";
+  options.operators = "nothing";
+  BOOST_CHECK_THROW(run_bench(options, out), Error);
+  BOOST_TEST(std::filesystem::is_empty(directory.path()));
 }
 
 // 65 tokens are tried at 33 first.
@@ -136,6 +156,23 @@ BOOST_AUTO_TEST_CASE(a_call_that_would_take_too_long_is_not_begun) {
   }
   options.shape.time = 64;  // begun without a try, and then not repeated
   BOOST_TEST(one_operator("delta-rule", options)[0].repeats == 1);
+}
+
+BOOST_AUTO_TEST_CASE(what_cannot_fit_into_memory_is_not_begun) {
+  for (const auto& [name, shape] :
+       {std::pair<const char*, BenchShape>{"batch", {.batch = Index{1} << 40, .time = 5}},
+        {"batch of long sequences", {.batch = Index{1} << 40}},
+        {"width", {.batch = 1, .time = 1, .width = Index{1} << 22}}}) {
+    BenchOptions options = tiny();
+    options.shape = shape;
+    BOOST_TEST_CONTEXT(name) {
+      for (const BenchRow& row : measured(options)) {
+        BOOST_TEST((row.skipped.starts_with("about ") &&
+                    row.skipped.find(" GB at time ") != std::string::npos));
+        BOOST_TEST(row.repeats == 0);
+      }
+    }
+  }
 }
 
 BOOST_AUTO_TEST_CASE(edges_are_measured) {

@@ -103,6 +103,19 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_written) {
   BOOST_TEST(files_in(folder.path()) == 2u);
 }
 
+BOOST_AUTO_TEST_CASE(a_path_is_checked_before_there_is_something_to_write) {
+  TemporaryDirectory folder;
+  write(folder / "a", "old");
+  std::filesystem::create_directory(folder / "full");
+  for (const char* name : {"absent/a", "a/a", "full"})
+    BOOST_TEST(refusal([&] { check_replaceable(folder / name); }) ==
+               refusal([&] { write(folder / name, "new"); }));
+  check_replaceable(folder / "a");
+  check_replaceable(folder / "b");
+  BOOST_TEST(content(folder / "a") == "old");
+  BOOST_TEST(files_in(folder.path()) == 2u);
+}
+
 BOOST_AUTO_TEST_CASE(a_write_that_fails_half_way_leaves_the_old_file) {
   TemporaryDirectory folder;
   write(folder / "a", "old");

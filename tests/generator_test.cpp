@@ -284,6 +284,11 @@ BOOST_AUTO_TEST_CASE(the_program_generates) {
                 {"state: the state was left by a model with other weights"});
   check_refused(place, "generate run --load-state run/checkpoint.safetensors",
                 {"run/checkpoint.safetensors: the metadata has no 'generator.weights'"});
+  check_refused(place, "generate run --tokens 1 --save-state nowhere/state",
+                {"cannot write nowhere/state: No such file or directory"});
+  check_refused(place, "generate run --tokens 1 --save-state run", {"cannot write run: Is a dir"});
+  check_refused(place, "generate run --tokens 1,16 --save-state unfinished", {"token 16"});
+  BOOST_TEST(!place.has("unfinished"));
   std::ofstream(place / "broken") << "not a state";
   check_refused(place, "generate run --load-state broken", {"broken: "});
 

@@ -47,7 +47,7 @@ Diagnostics expected(const Place& place, const std::string& model, DiagnosticsOp
   const TrainOptions settings = run.options();
   LanguageModel trained = trained_model(settings, run.checkpoint());
   Rng rng = run_rng(7, RunStream::final_evaluation);
-  const Tensor tokens = make_task(settings)->sample(1, rng).tokens;
+  const Tensor tokens = make_task(settings)->sample_held_out(1, rng).tokens;
   SequenceModel& body = trained.body();
   Block &first = body.blocks()[0], &second = body.blocks()[1];
   const Var x = first(body.embed(tokens), tokens);
@@ -141,6 +141,32 @@ BOOST_AUTO_TEST_CASE(what_a_model_does_not_have_is_refused) {
                 {"--every 0 is not allowed; 1 or more"});
   check_refused(place, "inspect memory nothing", {"nothing/config.json"});
   check_refused(place, "inspect memory", {"run"});
+}
+
+// The valid part alone has capitals.
+BOOST_AUTO_TEST_CASE(text_is_of_the_part_that_was_never_trained_on) {
+  const Place place;
+  const auto write_corpus = [&](const std::string& word) {
+    std::ofstream corpus(place / "corpus");
+    for (int i = 0; i < 90; ++i) corpus << word;
+    for (int i = 0; i < 10; ++i) corpus << "ABCDEFGH";
+  };
+  write_corpus("abcdefgh");
+  BOOST_REQUIRE_EQUAL(place
+                          .run("train --task text --text corpus --length 6 --width 16 --heads 2 "
+                               "--layers 1 --hidden 16 --batch 4 --steps 2 --warm-up 1 "
+                               "--threads 1 --out run")
+                          .errors,
+                      "");
+  for (const std::string seed : {"1", "2", "3"}) {
+    const Outcome outcome = place.run("inspect memory run --out inside --seed " + seed);
+    BOOST_TEST(outcome.errors == "");
+    auto columns = columns_of(place / "inside/memory.csv");
+    BOOST_TEST(columns["token"].size() == 12u);  // 6 of each head
+    for (const double token : columns["token"]) BOOST_TEST((token >= 'A' && token <= 'H'), token);
+  }
+  write_corpus("abcdefgg");
+  check_refused(place, "inspect memory run", {"run/checkpoint.safetensors was made from data of"});
 }
 
 BOOST_AUTO_TEST_CASE(a_file_in_the_way_is_named) {

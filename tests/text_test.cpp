@@ -165,6 +165,16 @@ BOOST_AUTO_TEST_CASE(measures_are_in_bits_per_byte) {
   BOOST_TEST((after(fresh) > 7.9 && after(fresh) < 8.1));
 }
 
+// Zeros up to the end of the first MiB of the valid part, noise behind it.
+BOOST_AUTO_TEST_CASE(the_compressor_sees_the_first_part_alone) {
+  const std::string zeros(kReferenceValid, '\0');
+  const Corpus corpus(std::string(2 * kReferenceValid, '\0') + zeros +
+                      random_bytes(kReferenceValid));
+  const Text task({.file = corpus.file, .valid_share = 0.5});
+  BOOST_REQUIRE_EQUAL(task.valid_part().size(), 2 * kReferenceValid);
+  for (const Measure& measure : task.references()) BOOST_TEST(measure.value < 0.01, measure.name);
+}
+
 BOOST_AUTO_TEST_CASE(compression_takes_any_size) {
   BOOST_TEST(compressed_bytes({}) <= 1);
   const std::string zeros(100000, '\0');
@@ -251,7 +261,9 @@ BOOST_AUTO_TEST_CASE(a_run_finds_its_file_again_and_refuses_another) {
   const Outcome resumed =
       Place::run_in(place / "elsewhere", VLA_PROGRAM, "train --resume ../run --text ../corpus");
   BOOST_REQUIRE_EQUAL(resumed.errors, "");
-  for (const char* part : {", bits per byte 8.", ", xz bits per byte 8.", "chance 0.0"})
+  for (const char* part : {", bits per byte 8.", ", xz bits per byte 8.", "chance 0.0",
+                           " (xz -9 of the first 1 MiB), xz after training bits per byte ",
+                           " (xz -9 of the first 1 MiB after the last 8))"})
     BOOST_TEST((resumed.out.find(part) != std::string::npos), part << " in " << resumed.out);
   const std::vector<Metrics> metrics = RunDirectory(place / "run").metrics();
   for (const Metrics& line : metrics) BOOST_TEST(line.more.at("bits_per_byte") > 7);

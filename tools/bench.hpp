@@ -35,9 +35,10 @@ struct BenchRow {
 };
 
 /// Measures what the options ask for with the threads of framework/parallel, and prints a line per
-/// row to `out`. A case is tried on short sequences first, and skipped where a whole call would
-/// take longer than the limit or may not fit into memory. Throws Error for sizes and names that are
-/// not allowed, before anything is measured, and if the JSON file cannot be written.
+/// row to `out`. A case is tried on short sequences first, if those fit into memory by an estimate
+/// from the sizes, and skipped where a whole call would take longer than the limit or may not fit.
+/// Throws Error for sizes and names that are not allowed, before anything is measured, and if the
+/// JSON file cannot be written.
 std::vector<BenchRow> run_bench(const BenchOptions& options, std::ostream& out);
 
 }  // namespace vla

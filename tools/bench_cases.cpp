@@ -102,23 +102,24 @@ std::vector<BenchCase> bench_operators() {
 
 std::vector<BenchCase> bench_layers() {
   std::vector<BenchCase> cases;
-  const auto add = [&](std::string_view name, OperatorForm form) {
-    cases.push_back({std::string(name),
-                     form == OperatorForm::automatic ? "whole" : std::string(form_name(form)), 0,
+  const auto add = [&](std::string_view name, std::string_view kind, MixerConfig config) {
+    cases.push_back({std::string(name), config.form == "auto" ? "whole" : config.form, 0,
                      [=](const BenchShape& shape) {
-                       return layer(shape,
-                                    mixer_factory(name, {.attention = attention(shape),
-                                                         .form = std::string(form_name(form))}));
+                       MixerConfig sized = config;
+                       sized.attention = attention(shape);
+                       return layer(shape, mixer_factory(kind, sized));
                      }});
   };
-  for (const ModelKind& kind : model_kinds()) {
-    if (kind.name == "softmax") {
-      add(kind.name, OperatorForm::automatic);
+  for (const auto& [kind, description] : model_kinds()) {
+    if (kind == "softmax") {
+      add(kind, kind, {});
       continue;
     }
-    add(kind.name, OperatorForm::step);
-    // The stabilisers of the published versions have no chunk form.
-    if (!kind.name.starts_with("vla-v")) add(kind.name, OperatorForm::chunk);
+    add(kind, kind, {.form = "step"});
+    if (!kind.starts_with("vla-v")) add(kind, kind, {.form = "chunk"});
+    if (kind == "vla-v3")
+      for (OperatorForm form : kForms)
+        add("vla-v3-no-nudge", kind, {.nudge_period = 0, .form = std::string(form_name(form))});
   }
   return cases;
 }

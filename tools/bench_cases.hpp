@@ -35,7 +35,7 @@ inline constexpr double kOperationsWithBackward = 4;
 
 struct BenchCase {
   std::string name;
-  std::string form;       ///< as in OperatorForm; "penalty form/memory form" where they differ
+  std::string form;       ///< step or chunk; whole: there is no choice
   double operations = 0;  ///< forward, in d^2 per token and head; 0: not counted
   std::function<Workload(const BenchShape&)> make;
 };
@@ -43,7 +43,8 @@ struct BenchCase {
 /// Exact VLA's two operators (math of models/vla/README.md), each alone, with two vectors a token,
 /// and both together as the layer has them.
 std::vector<BenchCase> bench_operators();
-/// Every mixer that can be asked for by name, with its projections.
+/// Every mixer that can be asked for by name, with its projections, and vla-v3 without the nudge:
+/// the published versions have a chunk form only where no stabiliser is on.
 std::vector<BenchCase> bench_layers();
 
 }  // namespace vla

@@ -1,6 +1,7 @@
 #include "tools/bench_output.hpp"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
@@ -13,6 +14,13 @@ namespace {
 
 double tokens_per_second(const BenchRow& row, const BenchShape& shape) {
   return static_cast<double>(shape.batch * shape.time) / row.seconds;
+}
+
+// The most bytes that the process has had in memory so far.
+std::size_t peak_resident_bytes() {
+  rusage usage{};
+  check(::getrusage(RUSAGE_SELF, &usage) == 0, "bench: the system does not tell memory in use");
+  return static_cast<std::size_t>(usage.ru_maxrss) * 1024;
 }
 
 nlohmann::ordered_json as_json(const BenchRow& row, const BenchSetting& setting) {
@@ -69,6 +77,12 @@ void print_bench_row(const BenchRow& row, const BenchSetting& setting, std::ostr
       << std::endl;
 }
 
+void print_bench_end(std::ostream& out) {
+  out << fmt::format("\npeak resident memory of the process: {:.1f} MB",
+                     static_cast<double>(peak_resident_bytes()) * 1e-6)
+      << std::endl;
+}
+
 void write_bench(const std::filesystem::path& path, const std::vector<BenchRow>& rows,
                  const BenchSetting& setting) {
   const BenchShape& shape = setting.shape;
@@ -80,6 +94,7 @@ void write_bench(const std::filesystem::path& path, const std::vector<BenchRow>&
                                  {"heads", shape.heads},
                                  {"width", shape.width},
                                  {"dtype", concatenate(shape.dtype)},
+                                 {"peak_resident_bytes", peak_resident_bytes()},
                                  {"rows", nlohmann::ordered_json::array()}};
   for (const BenchRow& row : rows) json["rows"].push_back(as_json(row, setting));
   const std::string text = json.dump(2) + "\n";

@@ -20,9 +20,11 @@ struct BenchSetting {
 /// The lines above the rows: the machine and its rate, the sizes, what the columns are.
 void print_bench_head(const BenchSetting& setting, std::ostream& out);
 void print_bench_row(const BenchRow& row, const BenchSetting& setting, std::ostream& out);
+/// The most memory that the process has held so far, which is more than its tensors.
+void print_bench_end(std::ostream& out);
 
-/// The setting and the rows as a JSON object; what was not measured or counted is left out. Throws
-/// Error if the file cannot be written.
+/// The setting, the rows and the process's peak of memory as a JSON object; what was not measured
+/// or counted is left out. Throws Error if the file cannot be written.
 void write_bench(const std::filesystem::path& path, const std::vector<BenchRow>& rows,
                  const BenchSetting& setting);
 

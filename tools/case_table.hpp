@@ -59,4 +59,7 @@ inline Tensor edge_rows(CaseTable& table, Index rows, Index width) {
 void add_product_cases(CaseTable& table);
 void add_row_cases(CaseTable& table);
 
+// Part of layer_cases(): the delta rule and the inverse penalty.
+void add_recurrent_cases(std::vector<GradientCase>& rows);
+
 }  // namespace vla

@@ -5,6 +5,7 @@
 #include <memory>
 #include <sstream>
 
+#include "framework/file.hpp"
 #include "framework/parallel.hpp"
 #include "tools/command_line.hpp"
 #include "tools/run.hpp"
@@ -43,6 +44,7 @@ void check_request(const Request& request) {
         " is not allowed; 0 to 4096");
   check(!request.prompt.empty() || !request.tokens.empty() || !request.load.empty(),
         "there is nothing to go on from; give --prompt, --tokens or --load-state");
+  if (!request.save.empty()) check_replaceable(request.save);
 }
 
 // Before anything is written, not at the first token too many. The last token needs no position.

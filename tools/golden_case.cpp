@@ -140,7 +140,9 @@ void GoldenCase::compare(const std::string& array, const Tensor& actual) {
 
 void GoldenCase::report(const std::string& array, double error) {
   const bool within = error <= tolerance_;  // not so for NaN
-  out_ << name_ << ' ' << array << ' ' << error << (within ? "" : "  FAILED") << '\n';
+  out_ << name_;
+  if (form_ != OperatorForm::automatic) out_ << '/' << form_name(form_);
+  out_ << ' ' << array << ' ' << error << (within ? "" : "  FAILED") << '\n';
   passed_ = passed_ && within;
 }
 

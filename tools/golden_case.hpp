@@ -9,6 +9,7 @@
 
 #include "framework/nn/module.hpp"
 #include "framework/safetensors.hpp"
+#include "models/operator_form.hpp"
 
 namespace vla {
 
@@ -25,6 +26,9 @@ class GoldenCase {
   bool is(std::string_view kind) const { return name_.starts_with(kind); }
   DType dtype() const { return dtype_; }
   const TensorFile& file() const { return file_; }
+  /// Of the operators in what is compared next: the lines then say `case/form array error`.
+  OperatorForm form() const { return form_; }
+  void set_form(OperatorForm form) { form_ = form; }
   bool has(const std::string& array) const { return file_.find(array) != nullptr; }
   /// An array, floating ones in the element type of the run.
   Tensor array(const std::string& name) const;
@@ -46,6 +50,7 @@ class GoldenCase {
   TensorFile file_;
   std::string name_;
   DType dtype_;
+  OperatorForm form_ = OperatorForm::automatic;
   double tolerance_;
   std::ostream& out_;
   bool passed_ = true;

@@ -189,9 +189,11 @@ int run_inspect(const Request& request) {
         " is not allowed; the model has heads 0 to ", heads - 1, ", and -1 stands for all");
   LanguageModel model = trained_model(options, run.checkpoint());
 
+  const std::unique_ptr<Task> task = make_task(options);
+  check_same_data(*task, run.checkpoint());
   const std::uint64_t seed = request.seed.value_or(options.seed);
   Rng rng = run_rng(seed, RunStream::final_evaluation);
-  Findings found{.tokens = make_task(options)->sample(1, rng).tokens, .every = request.every};
+  Findings found{.tokens = task->sample_held_out(1, rng).tokens, .every = request.every};
   for (Index h = 0; h < heads; ++h)
     if (request.head == -1 || request.head == h) found.heads.push_back(h);
   const Diagnostics diagnostics = diagnose_layer(

@@ -1,15 +1,14 @@
-// Gradient cases of layers, attention operators and models.
+// Gradient cases of layers and mixers.
 
 #include <functional>
 
 #include "framework/nn/layers.hpp"
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/matmul.hpp"
-#include "framework/ops/shaping.hpp"
 #include "framework/random.hpp"
 #include "models/models.hpp"
 #include "models/vla/primitives.hpp"
-#include "tools/cases.hpp"
+#include "tools/case_table.hpp"
 
 namespace vla {
 namespace {
@@ -54,85 +53,6 @@ GradientCase mixer_case(std::string name, std::string_view kind, MixerConfig con
   return layer_case(
       std::move(name), [&](Rng& r) { return AnyMixer{factory(r)}; },
       rng.normal({2, time, 6}, kDouble));
-}
-
-struct OperatorSizes {
-  Index batch = 2, time = 5, heads = 2, key = 3, value = 2, rank = 1;
-};
-
-// One row zero, one repeated: random normals never hit either.
-Tensor with_edges(Tensor x) {
-  if (x.size(1) < 4) return x;
-  const Index row = x.elements() / x.size(0) / x.size(1);
-  auto values = x.mutable_values<double>();
-  for (Index i = 0; i < row; ++i) {
-    values[static_cast<std::size_t>(2 * row + i)] = 0;
-    values[static_cast<std::size_t>(3 * row + i)] = values[static_cast<std::size_t>(row + i)];
-  }
-  return x;
-}
-
-void add_delta_rule_cases(std::vector<GradientCase>& rows) {
-  const auto row = [&](std::string name, OperatorSizes n, bool key, bool gate, bool state) {
-    Rng rng(13);
-    const Shape keys{n.batch, n.time, n.heads, n.key}, values{n.batch, n.time, n.heads, n.value};
-    std::vector<Tensor> inputs{with_edges(rng.normal(keys, kDouble)),
-                               with_edges(rng.normal(keys, kDouble, 0, 0.5)),
-                               rng.normal(values, kDouble)};
-    if (key) inputs.push_back(with_edges(rng.normal(keys, kDouble, 0, 0.5)));
-    if (gate) inputs.push_back(rng.uniform(values, kDouble, 0, 1));
-    if (state) inputs.push_back(rng.normal({n.batch, n.heads, n.value, n.key}, kDouble));
-    const auto function = [=](const std::vector<Var>& v) {
-      std::size_t next = 3;
-      DeltaRuleInputs in{.query = v[0], .coefficient = v[1], .value = v[2]};
-      if (key) in.key = v[next++];
-      if (gate) in.gate = v[next++];
-      if (state) in.initial_state = v[next++];
-      const DeltaRuleResult result = delta_rule(in);
-      return concat({reshape(result.output, {-1}), reshape(result.final_state, {-1})}, 0);
-    };
-    rows.push_back({"delta_rule " + name, function, inputs});
-  };
-  row("without key", {}, false, false, false);
-  row("with key", {}, true, false, false);
-  row("with initial state", {}, true, false, true);
-  row("gated", {}, true, true, true);
-  row("gated without key", {}, false, true, true);
-  row("longer than a segment", {.time = 2 * kDeltaRuleSegment + 3}, true, true, true);
-  row("T = 1, d = 1", {.time = 1, .heads = 1, .key = 1, .value = 1}, true, false, true);
-}
-
-void add_inverse_penalty_cases(std::vector<GradientCase>& rows) {
-  struct Form {
-    bool weights = false, forget = false;
-    Index vectors = 1, restore_period = 0;
-  };
-  const auto row = [&](std::string name, OperatorSizes n, Form form) {
-    Rng rng(17);
-    const Shape vectors{n.batch, n.time, n.heads, form.vectors, n.key};
-    const Shape directions{n.batch, n.time, n.heads, n.rank, n.key};
-    std::vector<Tensor> inputs{with_edges(rng.normal(vectors, kDouble)),
-                               with_edges(rng.normal(directions, kDouble, 0, 0.7)),
-                               rng.uniform({n.heads}, kDouble, 0.5, 1.5)};
-    if (form.weights) inputs.push_back(rng.uniform(directions.without(-1), kDouble, 0.1, 1));
-    if (form.forget) inputs.push_back(rng.uniform({n.batch, n.time, n.heads}, kDouble, 0.7, 0.99));
-    const auto function = [form](const std::vector<Var>& v) {
-      std::size_t next = 3;
-      Penalty penalty{.directions = v[1], .lambda0 = v[2]};
-      if (form.weights) penalty.weights = v[next++];
-      if (form.forget) penalty.forget = v[next++];
-      return inverse_penalty(v[0], penalty, {.restore_period = form.restore_period}).output;
-    };
-    rows.push_back({"inverse_penalty " + name, function, inputs});
-  };
-  row("plain", {}, {});
-  row("weighted", {}, {.weights = true});
-  row("forgetting", {}, {.forget = true});
-  row("restored", {.time = 7}, {.weights = true, .forget = true, .restore_period = 3});
-  row("rank 3, two vectors", {.rank = 3}, {.weights = true, .forget = true, .vectors = 2});
-  row("rank 0", {.rank = 0}, {.forget = true});
-  row("longer than a refresh", {.batch = 1, .time = 70, .heads = 1}, {.weights = true});
-  row("T = 1, d = 1", {.time = 1, .heads = 1, .key = 1}, {.weights = true});
 }
 
 // The rules for A hold for symmetric A: each row makes one, X X^T + I, from a matrix X.
@@ -186,17 +106,21 @@ std::vector<GradientCase> layer_cases() {
   rows.push_back(layer_case(
       "Mlp", [&](Rng& r) { return Mlp(4, 6, r, linear); }, x));
 
-  add_delta_rule_cases(rows);
-  add_inverse_penalty_cases(rows);
+  add_recurrent_cases(rows);
   add_primitive_cases(rows);
 
   rows.push_back(mixer_case("Vla", "vla", {}, 5));
   rows.push_back(
       mixer_case("Vla without convolution", "vla", {.attention = {.convolution = 0}}, 4));
   rows.push_back(mixer_case("Vla learned rank 2", "vla", {.penalty = "learned", .rank = 2}, 4));
-  rows.push_back(mixer_case(
-      "Vla forgetting, restored, widths 3 and 5", "vla",
-      {.attention = {.key_width = 3, .value_width = 5}, .forget = true, .restore_period = 2}, 5));
+  for (const char* form : {"step", "chunk"})
+    rows.push_back(mixer_case(std::string("Vla forgetting, restored, widths 3 and 5, ") + form,
+                              "vla",
+                              {.attention = {.key_width = 3, .value_width = 5},
+                               .forget = true,
+                               .restore_period = 2,
+                               .form = form},
+                              5));
   for (const ModelKind& kind : model_kinds())
     if (kind.name != "vla")
       rows.push_back(mixer_case("mixer " + std::string(kind.name), kind.name, {}, 5));

@@ -138,7 +138,7 @@ Metrics Run::report(const Training::Step& last_step, const Meter& stretch) {
 }
 
 void Run::add(const std::vector<Measure>& measures, Metrics& line) {
-  for (const auto& [name, value] : measures) line.more[name] = value;
+  for (const Measure& measure : measures) line.more[measure.name] = measure.value;
 }
 
 std::string Run::line(double loss, double tokens_per_second) const {

@@ -96,10 +96,10 @@ Evaluation evaluate(LanguageModel& model, const Task& task, Index examples, Inde
 
 std::string measures_text(const std::vector<Measure>& measures) {
   std::string text;
-  for (const auto& [name, value] : measures) {
+  for (const auto& [name, value, of] : measures) {
     std::string words = name;
     std::ranges::replace(words, '_', ' ');
-    text += fmt::format(", {} {:.4f}", words, value);
+    text += fmt::format(", {} {:.4f}{}", words, value, of.empty() ? "" : fmt::format(" ({})", of));
   }
   return text;
 }

@@ -34,6 +34,7 @@ void verify_vla_exact(GoldenCase& c) {
   VlaOptions options{.attention = attention_of(c),
                      .forget = c.integer_or("forget", 0) != 0,
                      .restore_period = c.integer_or("restore_period", 0),
+                     .form = c.form(),
                      .unit_floor = c.number_or("unit_floor", 1e-6),
                      .lambda_floor = c.number_or("lambda_floor", 0.01),
                      .norm_epsilon = c.number_or("norm_eps", 1e-5)};
@@ -62,7 +63,7 @@ void verify_mixer(GoldenCase& c, const Options& options) {
 constexpr double kReferenceFloor = 1e-12;  // of unit() in the reference's baselines
 
 LinearTransformerOptions linear_of(const GoldenCase& c) {
-  LinearTransformerOptions options{.attention = attention_of(c)};
+  LinearTransformerOptions options{.attention = attention_of(c), .form = c.form()};
   if (c.file().metadata.contains("denominator_eps")) {
     options.guard = DenominatorGuard::add;
     options.guard_value = c.number("denominator_eps");
@@ -85,7 +86,7 @@ void verify_inverse_penalty(GoldenCase& c) {
       .lambda0 = Var::parameter(Tensor::full({1}, c.number("lambda_0"), c.dtype()), "lambda_0")};
   if (c.has("forget")) penalty.forget = leaf("forget", {1, time, 1});
   Tape tape;
-  const Var alpha = inverse_penalty(k, penalty).output;
+  const Var alpha = inverse_penalty(k, penalty, {.form = c.form()}).output;
   c.compare("alpha", alpha.value().reshape(Shape{time, d}));
   const Gradients gradients = tape.backward(alpha, c.array("dalpha").reshape(Shape{1, time, 1, d}));
   c.compare("dk", gradients[k].reshape(Shape{time, d}));
@@ -99,7 +100,7 @@ void verify_inverse_penalty(GoldenCase& c) {
     auto* values = unit_vectors.mutable_data<decltype(zero)>();
     for (Index i = 0; i < time * d; ++i) values[i / d * d * d + i % d * (d + 1)] = 1;
   });
-  const Var columns = inverse_penalty(Var(unit_vectors), penalty).output;
+  const Var columns = inverse_penalty(Var(unit_vectors), penalty, {.form = c.form()}).output;
   c.compare("A_final", slice(columns, 1, time - 1, time).value().reshape(Shape{d, d}));
 }
 
@@ -125,24 +126,39 @@ VlaV3Options vla_v3_of(const GoldenCase& c) {
           .denominator_floor = c.number("denominator_floor")};
 }
 
+// A case whose operators have two forms, compared in each.
+template <class Verify>
+void verify_forms(GoldenCase& c, Verify verify) {
+  for (OperatorForm form : {OperatorForm::step, OperatorForm::chunk}) {
+    c.set_form(form);
+    verify(c);
+  }
+}
+
+void verify_delta_net(GoldenCase& c) {
+  verify_mixer<DeltaNet>(c,
+                         DeltaNetOptions{.attention = attention_of(c),
+                                         .unit_query = false,
+                                         .rate_from_key = true,
+                                         .output_norm = false,
+                                         .unit_floor = c.number_or("unit_floor", kReferenceFloor),
+                                         .form = c.form()});
+}
+
+void verify_linear(GoldenCase& c) { verify_mixer<LinearTransformer>(c, linear_of(c)); }
+
 void verify_case(GoldenCase& c) {
-  if (c.is("inverse_penalty")) return verify_inverse_penalty(c);
+  if (c.is("inverse_penalty")) return verify_forms(c, verify_inverse_penalty);
   if (c.is("train3_")) return verify_training(c);
-  if (c.is("vla_exact")) return verify_vla_exact(c);
+  if (c.is("vla_exact")) return verify_forms(c, verify_vla_exact);
   if (c.is("vla_v1")) return verify_vla_v1(c);
   if (c.is("vla_v3")) return verify_mixer<VlaV3>(c, vla_v3_of(c));
   if (c.is("deltanet_gated"))
     return verify_mixer<GatedDeltaNet>(
         c, GatedDeltaNetOptions{.attention = attention_of(c),
                                 .unit_floor = c.number_or("unit_floor", kReferenceFloor)});
-  if (c.is("deltanet"))
-    return verify_mixer<DeltaNet>(
-        c, DeltaNetOptions{.attention = attention_of(c),
-                           .unit_query = false,
-                           .rate_from_key = true,
-                           .output_norm = false,
-                           .unit_floor = c.number_or("unit_floor", kReferenceFloor)});
-  if (c.is("linear_")) return verify_mixer<LinearTransformer>(c, linear_of(c));
+  if (c.is("deltanet")) return verify_forms(c, verify_delta_net);
+  if (c.is("linear_")) return verify_forms(c, verify_linear);
   if (c.is("softmax_")) return verify_mixer<SoftmaxTransformer>(c, attention_of(c));
   c.fail_as_unknown();
 }

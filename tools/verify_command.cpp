@@ -22,7 +22,8 @@ Command verify_command(CLI::App& program) {
       program.add_subcommand("verify", "Compare models and operators with golden cases");
   app->footer(
       "Example:\n  vla verify tests/golden/*.safetensors\n"
-      "A line per array: case, array, relative error. Exit code 1 above the tolerance.");
+      "A line per array: case (and form, where operators have two), array, relative error.\n"
+      "Exit code 1 above the tolerance.");
   const auto request = std::make_shared<Request>();
   app->add_option("files", request->files, "golden cases")->type_name("FILE")->required();
   add_setting(*app, "dtype", request->dtype, "float64 or float32");

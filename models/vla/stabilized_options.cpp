@@ -6,8 +6,8 @@
 namespace vla {
 namespace {
 
-// An update multiplies elements of A with each other, so that what A may begin with, or gain at
-// once, is bounded by the root of the largest number.
+// An update multiplies elements of A with each other: from larger ones the next A is nan. Rounding
+// may spoil A long before that.
 void check_size(const StabilizedOptions& o, DType dtype) {
   dispatch_floating(dtype, "stabilized_recurrence", [&](auto zero) {
     const double most = std::sqrt(static_cast<double>(std::numeric_limits<decltype(zero)>::max()));
