@@ -57,21 +57,26 @@ Tensor row_of(const std::vector<double>& values) {
 BOOST_AUTO_TEST_SUITE(op)
 
 BOOST_AUTO_TEST_CASE(every_gradient_agrees_with_finite_differences) {
-  const std::vector<GradientCase> rows = op_cases();
-  BOOST_TEST(!rows.empty());
-  for (const GradientCase& row : rows) {
-    try {
-      BOOST_TEST(gradcheck(row.name, row.function, row.inputs, kStrict) <= 1, row.name);
-    } catch (const Error& error) {
-      BOOST_ERROR(error.what());  // names the row, the element and both values
+  const auto check_rows = [](const std::vector<GradientCase>& rows,
+                             const GradcheckOptions& options) {
+    BOOST_TEST(!rows.empty());
+    for (const GradientCase& row : rows) {
+      try {
+        BOOST_TEST(gradcheck(row.name, row.function, row.inputs, options) <= 1, row.name);
+      } catch (const Error& error) {
+        BOOST_ERROR(error.what());  // names the row, the element and both values
+      }
     }
-  }
+  };
+  check_rows(op_cases(), kStrict);
+  check_rows(layer_cases(), {});
 }
 
 BOOST_AUTO_TEST_CASE(row_names_differ) {
   std::set<std::string> names;
-  for (const GradientCase& row : op_cases())
-    BOOST_TEST(names.insert(row.name).second, "two rows are named '" << row.name << "'");
+  for (const std::vector<GradientCase>& rows : {op_cases(), layer_cases()})
+    for (const GradientCase& row : rows)
+      BOOST_TEST(names.insert(row.name).second, "two rows are named '" << row.name << "'");
 }
 
 BOOST_AUTO_TEST_CASE(float32_agrees_with_float64) {
