@@ -26,11 +26,6 @@ using Sizes = DeltaRuleSizes;
 
 Index chunks(const Sizes& n, Index chunk) { return (n.time + chunk - 1) / chunk; }
 
-template <class T>
-std::vector<T> numbers(Index count) {
-  return std::vector<T>(static_cast<std::size_t>(count));
-}
-
 // A matrix of its own memory.
 template <class T>
 struct Held {

@@ -8,13 +8,10 @@
 
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/blas.hpp"
+#include "models/small_matrix.hpp"
 
 namespace vla {
 namespace {
-
-double dot(const double* a, const double* b, Index n) {
-  return std::inner_product(a, a + n, b, 0.0);
-}
 
 double length(const double* x, Index n) { return std::sqrt(dot(x, x, n)); }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "framework/tensor.hpp"
 
@@ -31,6 +32,21 @@ T dot(const T* x, const T* y, Index n) {
 #pragma omp simd reduction(+ : sum)
   for (Index i = 0; i < n; ++i) sum += x[i] * y[i];
   return sum;
+}
+
+/// The same summed in float64, whatever the elements are.
+template <class A, class B>
+double dot_in_float64(const A* x, const B* y, Index n) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (Index i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(y[i]);
+  return sum;
+}
+
+/// `count` zeros.
+template <class T>
+std::vector<T> numbers(Index count) {
+  return std::vector<T>(static_cast<std::size_t>(count));
 }
 
 /// What a product does to its target.

@@ -121,4 +121,14 @@ inline Tensor input_with_zero_token(Index batch, Index time, Index width) {
   return x;
 }
 
+/// That the layer, with these parameters, gives what the formulas `reference(x, parameters)` give:
+/// output and all gradients.
+template <class Layer, class Reference>
+void check_layer_is(const ParameterMap& parameters, const Tensor& x, Layer& layer,
+                    const Reference& reference) {
+  check_layers_close(
+      layer_outcome(parameters, x, [&](const Var& x, const auto&) { return layer(x); }),
+      layer_outcome(parameters, x, reference));
+}
+
 }  // namespace vla

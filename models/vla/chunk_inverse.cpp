@@ -6,11 +6,6 @@ namespace vla {
 namespace {
 
 template <class T>
-std::vector<T> numbers(Index count) {
-  return std::vector<T>(static_cast<std::size_t>(count));
-}
-
-template <class T>
 Matrix<const T> constant(const T* data, Index stride) {
   return {data, stride};
 }

@@ -117,14 +117,6 @@ void multiply_by_product(const std::vector<T>& product, Index row_size, std::vec
       rows[t * static_cast<std::size_t>(row_size) + j] *= product[t];
 }
 
-template <class T>
-double dot_in_float64(const T* a, const T* b, Index n) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (Index i = 0; i < n; ++i) sum += static_cast<double>(a[i]) * b[i];
-  return sum;
-}
-
 // Gradients of directions and weights of one chunk, given y and h = A g of its tokens and E.
 template <class T>
 void direction_gradients(const PenaltyArrays<T>& in, const PenaltySegment& at,

@@ -1,8 +1,7 @@
 // The inverse penalty token by token, from the definition: the specification.
 
-#include <numeric>
-
 #include "framework/parallel.hpp"
+#include "models/small_matrix.hpp"
 #include "models/vla/penalty_arrays.hpp"
 #include "models/vla/penalty_tracker.hpp"
 
@@ -37,11 +36,6 @@ PenaltyTracker track(const PenaltyArrays<T>& in, Index b, Index h, Read read) {
     tracker.close_token(in.restore_period);
   }
   return tracker;
-}
-
-template <class A, class B>
-double dot(const A* a, const B* b, Index n) {
-  return std::inner_product(a, a + n, b, 0.0);
 }
 
 // sum += h y^T + y h^T.
@@ -100,11 +94,12 @@ void adjoint(const PenaltyArrays<T>& in, Index b, Index h, const T* x, const T* 
       }
       T* du = out.directions + (place * n.rank + m) * d;
       for (Index j = 0; j < d; ++j) du[j] = static_cast<T>(weight * r[static_cast<std::size_t>(j)]);
-      const double along = dot(u, r.data(), d);
+      const double along = dot_in_float64(u, r.data(), d);
       if (out.weights) out.weights[place * n.rank + m] = static_cast<T>(along / 2);
       direction_part += weight * along;
     }
-    scan.token(t, dot(solved, y, area), dot(solved, x + place * area, area), direction_part);
+    scan.token(t, dot_in_float64(solved, y, area), dot_in_float64(solved, x + place * area, area),
+               direction_part);
     if (in.forget)
       for (double& element : sum) element *= in.forget[place];
   }

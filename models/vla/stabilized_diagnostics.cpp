@@ -1,10 +1,10 @@
 // Diagnostics of the published recurrence: its own steps in float64, looked at from outside.
 
 #include <cmath>
-#include <numeric>
 
 #include "framework/parallel.hpp"
 #include "models/diagnostics_recorder.hpp"
+#include "models/small_matrix.hpp"
 #include "models/vla/stabilized_step.hpp"
 
 namespace vla {
@@ -12,10 +12,6 @@ namespace {
 
 using State = StabilizedState<double>;
 using Steps = std::vector<InverseStep<double>>;
-
-double dot(const double* a, const double* b, Index n) {
-  return std::inner_product(a, a + n, b, 0.0);
-}
 
 double length(const std::vector<double>& x) {
   return std::sqrt(dot(x.data(), x.data(), static_cast<Index>(x.size())));
