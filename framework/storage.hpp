@@ -1,19 +1,25 @@
 // Memory behind tensors. Freed blocks are kept and handed out again, because touching fresh pages
-// costs several times as much as reusing a block.
+// costs several times as much as reusing a block, and asking a GPU for memory costs more still. On
+// a CUDA device a block may be handed out while the kernel that used it last still runs: everything
+// goes by one stream, so the next user comes after it.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "framework/device.hpp"
 
 namespace vla {
 
+class BlockPool;
+
 /// A block of device memory, shared by every tensor that is a view of it.
 class Storage {
  public:
-  /// At least `bytes` bytes, aligned to 64, contents unspecified. Throws Error when memory is out.
+  /// At least `bytes` bytes, aligned to 64 (on CUDA 256), contents unspecified. Throws OutOfMemory,
+  /// after which the program can go on.
   Storage(std::size_t bytes, Device device);
   ~Storage();
   Storage(const Storage&) = delete;
@@ -32,7 +38,19 @@ class Storage {
   std::byte* data_;
   std::size_t capacity_;
   Device device_;
+  std::shared_ptr<BlockPool> pool_;
   std::uint64_t version_ = 0;
+};
+
+/// There is no room for a tensor.
+class OutOfMemory : public Error {
+ public:
+  OutOfMemory(Device device, std::size_t requested, std::size_t live, std::size_t peak,
+              std::vector<std::size_t> largest);
+
+  Device device;
+  std::size_t requested, live, peak;  ///< bytes
+  std::vector<std::size_t> largest;   ///< bytes of the largest tensors, the largest first
 };
 
 /// Bytes in use by tensors now and at the highest, and bytes kept for reuse.
@@ -46,5 +64,22 @@ MemoryStatistics memory_statistics(Device device = {});
 void reset_peak_memory(Device device = {});
 /// Gives the blocks kept for reuse back to the system.
 void release_cached_memory(Device device = {});
+/// From now on tensors on the device may hold `bytes` bytes together; 0: as many as there are.
+void limit_memory(std::size_t bytes, Device device = {});
+
+/// While it lives, tensors that its thread makes on `device` take their memory from a pool of their
+/// own, and give it back there: what a captured CUDA graph reads and writes is nobody else's while
+/// `pool()` is held.
+class PrivatePool {
+ public:
+  explicit PrivatePool(Device device);
+  ~PrivatePool();
+  PrivatePool(const PrivatePool&) = delete;
+  PrivatePool& operator=(const PrivatePool&) = delete;
+  const std::shared_ptr<BlockPool>& pool() const { return pool_; }
+
+ private:
+  std::shared_ptr<BlockPool> pool_, outer_;
+};
 
 }  // namespace vla

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <ostream>
 
+#include "framework/cuda/runtime.hpp"
 #include "framework/parallel.hpp"
+#include "framework/tensor_cuda.hpp"
 
 namespace vla {
 namespace {
@@ -19,6 +22,8 @@ std::ostream& operator<<(std::ostream& out, DType dtype) {
       return out << "float32";
     case DType::float64:
       return out << "float64";
+    case DType::bfloat16:
+      return out << "bfloat16";
     case DType::int64:
       return out << "int64";
     case DType::uint8:
@@ -28,9 +33,10 @@ std::ostream& operator<<(std::ostream& out, DType dtype) {
 }
 
 DType parse_dtype(std::string_view name) {
-  for (DType dtype : {DType::float32, DType::float64, DType::int64, DType::uint8})
+  for (DType dtype :
+       {DType::float32, DType::float64, DType::bfloat16, DType::int64, DType::uint8})
     if (concatenate(dtype) == name) return dtype;
-  fail("unknown element type '", name, "'; allowed: float32, float64, int64, uint8");
+  fail("unknown element type '", name, "'; allowed: float32, float64, bfloat16, int64, uint8");
 }
 
 std::size_t element_bytes(DType dtype) {
@@ -126,30 +132,61 @@ Tensor Tensor::clone() const {
   return result;
 }
 
+Tensor Tensor::range(Index begin, Index end, Device device) {
+  check(begin <= end, "range: ", begin, " to ", end, "; the end must not be before the beginning");
+  Tensor result({end - begin}, DType::int64, device);
+  on_device(
+      "range", device,
+      [&] {
+        const std::span<Index> numbers = result.mutable_values<Index>();
+        std::iota(numbers.begin(), numbers.end(), begin);
+      },
+      [&] { cuda::count_from(begin, result); });
+  return result;
+}
+
 Tensor Tensor::to(DType dtype) const {
   if (dtype == dtype_) return *this;
-  check_on_cpu();
-  Tensor result(shape_, dtype);
-  dispatch_any(dtype_, [&](auto from) {
-    dispatch_any(dtype, [&](auto into) {
-      std::ranges::transform(values<decltype(from)>(),
-                             result.mutable_values<decltype(into)>().begin(),
-                             [](auto value) { return static_cast<decltype(into)>(value); });
+  check(defined(), "conversion of a tensor that is not defined");
+  Tensor result(shape_, dtype, device_);
+  const auto convert = [&] {
+    dispatch_any(dtype_, [&](auto from) {
+      dispatch_any(dtype, [&](auto into) {
+        std::ranges::transform(values<decltype(from)>(),
+                               result.mutable_values<decltype(into)>().begin(),
+                               [](auto value) { return static_cast<decltype(into)>(value); });
+      });
     });
-  });
+  };
+  on_device("conversion", device_, convert, [&] { cuda::convert(*this, result); });
   return result;
 }
 
 Tensor Tensor::to(Device device) const {
   if (device == device_) return *this;
-  fail("a tensor on ", device_, " cannot move to ", device, ": this build is CPU-only");
+  check(defined(), "move of a tensor that is not defined to ", device);
+  Tensor result(shape_, dtype_, device);  // in a build without CUDA there is no other device
+  if constexpr (kCudaBuild) {
+    const std::byte* from = storage_->data();
+    std::byte* into = result.storage_->data();
+    if (device.is_cpu())
+      cuda::copy_to_host(into, from, bytes(), device_);
+    else if (device_.is_cpu())
+      cuda::copy_to_device(into, from, bytes(), device);
+    else
+      return to(Device{}).to(device);
+  }
+  return result;
 }
 
 void Tensor::fill(double value) {
-  check_on_cpu();
-  dispatch_any(dtype_, [&](auto zero) {
-    std::ranges::fill(mutable_values<decltype(zero)>(), static_cast<decltype(zero)>(value));
-  });
+  check(defined(), "fill of a tensor that is not defined");
+  const auto on_cpu = [&] {
+    dispatch_any(dtype_, [&](auto zero) {
+      std::ranges::fill(mutable_values<decltype(zero)>(), static_cast<decltype(zero)>(value));
+    });
+  };
+  on_device("fill", device_, on_cpu, [&] { cuda::fill(value, *this); });
 }
 
 void Tensor::copy_from(const Tensor& source) {
@@ -158,23 +195,29 @@ void Tensor::copy_from(const Tensor& source) {
   check(shape_ == source.shape_ && dtype_ == source.dtype_, "copy: source is ", source.dtype_,
         source.shape_, ", target is ", dtype_, shape_);
   check(device_ == source.device_, "copy: source is on ", source.device_, ", target on ", device_);
-  check_on_cpu();
   storage_->bump_version();
-  std::memmove(storage_->data(), source.storage_->data(), bytes());
+  on_device(
+      "copy", device_, [&] { std::memmove(storage_->data(), source.storage_->data(), bytes()); },
+      [&] {
+        cuda::copy_on_device(storage_->data(), source.storage_->data(), bytes(), device_);
+      });
 }
 
 void Tensor::accumulate(const Tensor& value) {
   check(shape_ == value.shape_ && dtype_ == value.dtype_, "accumulate: ", value.dtype_,
         value.shape_, " into ", dtype_, shape_);
-  check_on_cpu();
-  dispatch_floating(dtype_, "accumulate", [&](auto zero) {
-    using T = decltype(zero);
-    const T* from = value.data<T>();
-    T* into = mutable_data<T>();
-    parallel_for(elements(), kGrain, [&](Index begin, Index end) {
-      for (Index i = begin; i < end; ++i) into[i] += from[i];
+  check(device_ == value.device_, "accumulate: ", value.device_, " into ", device_);
+  const auto on_cpu = [&] {
+    dispatch_floating(dtype_, "accumulate", [&](auto zero) {
+      using T = decltype(zero);
+      const T* from = value.data<T>();
+      T* into = mutable_data<T>();
+      parallel_for(elements(), kGrain, [&](Index begin, Index end) {
+        for (Index i = begin; i < end; ++i) into[i] += from[i];
+      });
     });
-  });
+  };
+  on_device("accumulate", device_, on_cpu, [&] { cuda::accumulate(value, *this); });
 }
 
 void Tensor::check_access(DType wanted) const {

@@ -11,6 +11,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "framework/bfloat16.hpp"
 #include "framework/check.hpp"
 #include "framework/device.hpp"
 #include "framework/storage.hpp"
@@ -19,14 +20,17 @@ namespace vla {
 
 using Index = std::int64_t;
 
-enum class DType { float32, float64, int64, uint8 };
+/// bfloat16 is for activations on CUDA; on the CPU it is only stored and converted.
+enum class DType { float32, float64, bfloat16, int64, uint8 };
 
 std::ostream& operator<<(std::ostream& out, DType dtype);
-/// "float32", "float64", "int64" or "uint8"; Error for another name.
+/// "float32", "float64", "bfloat16", "int64" or "uint8"; Error for another name.
 DType parse_dtype(std::string_view name);
 /// Bytes per element.
 std::size_t element_bytes(DType dtype);
-inline bool is_floating(DType dtype) { return dtype == DType::float32 || dtype == DType::float64; }
+inline bool is_floating(DType dtype) {
+  return dtype == DType::float32 || dtype == DType::float64 || dtype == DType::bfloat16;
+}
 
 template <class T>
 constexpr DType dtype_of();
@@ -37,6 +41,10 @@ constexpr DType dtype_of<float>() {
 template <>
 constexpr DType dtype_of<double>() {
   return DType::float64;
+}
+template <>
+constexpr DType dtype_of<BFloat16>() {
+  return DType::bfloat16;
 }
 template <>
 constexpr DType dtype_of<std::int64_t>() {
@@ -101,6 +109,8 @@ class Tensor {
   static Tensor scalar(double value, DType dtype, Device device = {}) {
     return full({}, value, dtype, device);
   }
+  /// begin, begin + 1, ..., end - 1 as int64 (end - begin); Error unless begin <= end.
+  static Tensor range(Index begin, Index end, Device device = {});
 
   bool defined() const { return storage_ != nullptr; }
   const Shape& shape() const { return shape_; }
@@ -215,6 +225,8 @@ decltype(auto) dispatch_any(DType dtype, Function&& function) {
       return function(float{});
     case DType::float64:
       return function(double{});
+    case DType::bfloat16:
+      return function(BFloat16{});
     case DType::int64:
       return function(std::int64_t{});
     case DType::uint8:

@@ -21,6 +21,20 @@ inline void check_inputs(const char* op, std::initializer_list<const Tensor*> in
   }
 }
 
+/// The same of an activation and the parameters that are applied to it: of its element type, or
+/// float32 where the activation is bfloat16.
+inline void check_parameters(const char* op, const Tensor& x,
+                             std::initializer_list<const Tensor*> parameters) {
+  check_inputs(op, {&x});
+  const DType needed = x.dtype() == DType::bfloat16 ? DType::float32 : x.dtype();
+  for (const Tensor* parameter : parameters) {
+    check(parameter->dtype() == needed, op, ": x is ", x.dtype(), ", a parameter ",
+          parameter->dtype(), "; ", needed, " is needed");
+    check(parameter->device() == x.device(), op, ": x is on ", x.device(), ", a parameter on ",
+          parameter->device(), "; one device is needed");
+  }
+}
+
 /// Throws Error that names `op` unless `x` is on the CPU.
 inline void check_cpu(const char* op, const Tensor& x) {
   check(x.device().is_cpu(), op, ": no kernel for device ", x.device());

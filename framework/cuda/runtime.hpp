@@ -1,0 +1,112 @@
+// What the project needs of the CUDA runtime, without showing its headers. A build without CUDA has
+// these declarations and none of the functions.
+//
+// Each device has one stream on which everything runs in order: a block of memory that one kernel
+// is done with can be given to the next, and nothing waits but where a value is read.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "framework/device.hpp"
+
+namespace vla::cuda {
+
+/// Devices that can be used, and why there are none: in words, empty where there are some.
+int device_count();
+std::string obstacle();
+
+struct Properties {
+  std::string name;
+  int major = 0, minor = 0;  ///< compute capability
+  int multiprocessors = 0;
+  std::size_t memory_bytes = 0, free_bytes = 0;
+  std::size_t shared_bytes = 0;  ///< of a block, at most
+  int driver = 0, runtime = 0;   ///< versions, 1000 major + 10 minor
+};
+const Properties& properties(Device device);
+/// The same with the memory that is free now.
+Properties properties_now(Device device);
+
+/// Throws Error that names `op` if the runtime call that returned `status` failed.
+void check_status(int status, const char* op);
+
+/// nullptr where there is not enough memory.
+std::byte* allocate(std::size_t bytes, Device device);
+void release(std::byte* block, Device device);
+
+/// Copies between arrays, in the order of the stream. From the host: `from` may be changed as soon
+/// as the call returns. To the host: waits until the values are there, and throws what the device
+/// has reported (see problem.hpp).
+void copy_to_device(void* to, const void* from, std::size_t bytes, Device device);
+void copy_to_host(void* to, const void* from, std::size_t bytes, Device device);
+void copy_on_device(void* to, const void* from, std::size_t bytes, Device device);
+void set_bytes(void* to, int value, std::size_t bytes, Device device);
+
+/// Waits for everything that was begun on the device, and throws what it has reported.
+void synchronize(Device device);
+
+/// The device's stream, a cudaStream_t.
+void* stream(Device device);
+
+/// Makes `device` the one that the thread's next runtime calls go to.
+void select(Device device);
+
+/// Brackets what is begun on the stream on behalf of an op: a kernel or a library call. Counts
+/// launches, times them while a Profile lives, and with VLA_DEBUG_SYNC=1 in the environment waits
+/// after each, so that an error is seen where it arises.
+class Begun {
+ public:
+  Begun(const char* op, Device device);
+  /// Throws Error that names the op if the launch failed.
+  void finish();
+
+ private:
+  const char* op_;
+  Device device_;
+  int timer_ = -1;
+};
+
+/// Kernels and library calls begun so far, on all devices.
+std::int64_t launches();
+
+/// While it lives, measures the time that each op's launches take on one device.
+class Profile {
+ public:
+  struct Row {
+    std::string op;
+    std::int64_t launches = 0;
+    double seconds = 0;
+  };
+  explicit Profile(Device device);
+  ~Profile();
+  Profile(const Profile&) = delete;
+  Profile& operator=(const Profile&) = delete;
+  /// What was measured so far, the longest first. Waits for the device.
+  std::vector<Row> rows();
+
+ private:
+  Device device_;
+};
+
+/// A pair of points in the stream and the time between them.
+class Timer {
+ public:
+  explicit Timer(Device device);
+  ~Timer();
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+  void start();
+  void stop();
+  /// Waits until `stop` is reached.
+  double seconds() const;
+
+ private:
+  Device device_;
+  void *start_ = nullptr, *stop_ = nullptr;
+};
+
+}  // namespace vla::cuda
