@@ -30,8 +30,8 @@ struct BFloat16 {
 #endif
   }
   template <class Number>
-    requires std::is_arithmetic_v<Number>
-  VLA_HOST_DEVICE explicit BFloat16(Number value) : BFloat16(static_cast<float>(value)) {}
+  requires std::is_arithmetic_v<Number> VLA_HOST_DEVICE explicit BFloat16(Number value)
+      : BFloat16(static_cast<float>(value)) {}
 
   VLA_HOST_DEVICE operator float() const {
     const std::uint32_t word = static_cast<std::uint32_t>(bits) << 16;

@@ -39,14 +39,14 @@ std::byte* from_system(std::size_t bytes, Device device) {
 }
 
 void to_system(std::byte* block, Device device) {
-  on_device("tensor", device, [&] { std::free(block); }, [&] { cuda::release(block, device); });
+  on_device(
+      "tensor", device, [&] { std::free(block); }, [&] { cuda::release(block, device); });
 }
 
 std::string shortage(Device device, std::size_t requested, std::size_t live, std::size_t peak,
                      const std::vector<std::size_t>& largest) {
-  std::string text =
-      concatenate("out of memory on ", device, ": ", requested, " bytes requested, ", live,
-                  " in use by tensors, ", peak, " at the peak");
+  std::string text = concatenate("out of memory on ", device, ": ", requested, " bytes requested, ",
+                                 live, " in use by tensors, ", peak, " at the peak");
   for (std::size_t i = 0; i < largest.size(); ++i)
     text += concatenate(i == 0 ? "; the largest tensors hold " : ", ", largest[i]);
   return text;

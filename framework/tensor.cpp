@@ -33,8 +33,7 @@ std::ostream& operator<<(std::ostream& out, DType dtype) {
 }
 
 DType parse_dtype(std::string_view name) {
-  for (DType dtype :
-       {DType::float32, DType::float64, DType::bfloat16, DType::int64, DType::uint8})
+  for (DType dtype : {DType::float32, DType::float64, DType::bfloat16, DType::int64, DType::uint8})
     if (concatenate(dtype) == name) return dtype;
   fail("unknown element type '", name, "'; allowed: float32, float64, bfloat16, int64, uint8");
 }
@@ -198,9 +197,7 @@ void Tensor::copy_from(const Tensor& source) {
   storage_->bump_version();
   on_device(
       "copy", device_, [&] { std::memmove(storage_->data(), source.storage_->data(), bytes()); },
-      [&] {
-        cuda::copy_on_device(storage_->data(), source.storage_->data(), bytes(), device_);
-      });
+      [&] { cuda::copy_on_device(storage_->data(), source.storage_->data(), bytes(), device_); });
 }
 
 void Tensor::accumulate(const Tensor& value) {

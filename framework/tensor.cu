@@ -68,10 +68,9 @@ void accumulate(const Tensor& value, Tensor& into) {
   const Index count = into.elements();
   dispatch_kernel(into.dtype(), "accumulate", [&](auto zero) {
     using T = decltype(zero);
-    Launch("accumulate", into.device())(accumulate_kernel<T>,
-                                        grid_for((count + Pack<T>::kSize - 1) / Pack<T>::kSize,
-                                                 kMostBlocks),
-                                        value.data<T>(), into.mutable_data<T>(), count);
+    Launch("accumulate", into.device())(
+        accumulate_kernel<T>, grid_for((count + Pack<T>::kSize - 1) / Pack<T>::kSize, kMostBlocks),
+        value.data<T>(), into.mutable_data<T>(), count);
   });
 }
 

@@ -2,12 +2,16 @@
 
 #include <algorithm>
 
-#include "framework/ops/elementwise.hpp"
+#include "framework/ops/arithmetic_cuda.hpp"
+#include "framework/ops/arithmetic_functions.hpp"
 #include "framework/ops/inputs.hpp"
 #include "framework/ops/reduce.hpp"
 #include "framework/ops/xtensor.hpp"
 
 namespace vla {
+
+using namespace arithmetic;
+
 namespace {
 
 // How an operand is read while the result is written as rows of `columns` elements: its element
@@ -84,101 +88,79 @@ void combine_rows(const T* a, const Walk& a_walk, const T* b, const Walk& b_walk
   });
 }
 
+template <class Function, class T>
+void combine_on_cpu(const Tensor& a, const Tensor& b, Tensor& result) {
+  const Shape& shape = result.shape();
+  if (shape.elements() == 0) return;
+  Walk a_walk = walk(a.shape(), shape), b_walk = walk(b.shape(), shape);
+  Index columns = 0;
+  if (agree(a_walk, b_walk, shape.elements(), columns)) {
+    combine_rows<Function>(a.data<T>(), a_walk, b.data<T>(), b_walk, result.mutable_data<T>(),
+                           columns, shape.elements());
+  } else {
+    const auto left = as_xtensor<T>(a), right = as_xtensor<T>(b);
+    auto out = as_mutable_xtensor<T>(result);
+    xt::noalias(out) = Function::value(left, right);
+  }
+}
+
 // Function of two tensors, broadcast.
 template <class Function>
 Tensor combine(const Tensor& a, const Tensor& b) {
   check_inputs(Function::name, {&a, &b});
-  check_cpu(Function::name, a);
-  const Shape shape = broadcast_shape(Function::name, a.shape(), b.shape());
-  Tensor result(shape, a.dtype(), a.device());
-  dispatch_floating(a.dtype(), Function::name, [&](auto zero) {
-    using T = decltype(zero);
-    if (shape.elements() == 0) return;
-    Walk a_walk = walk(a.shape(), shape), b_walk = walk(b.shape(), shape);
-    Index columns = 0;
-    if (agree(a_walk, b_walk, shape.elements(), columns)) {
-      combine_rows<Function>(a.data<T>(), a_walk, b.data<T>(), b_walk, result.mutable_data<T>(),
-                             columns, shape.elements());
-    } else {
-      const auto left = as_xtensor<T>(a), right = as_xtensor<T>(b);
-      auto out = as_mutable_xtensor<T>(result);
-      xt::noalias(out) = Function::value(left, right);
-    }
-  });
+  Tensor result(broadcast_shape(Function::name, a.shape(), b.shape()), a.dtype(), a.device());
+  const auto on_cpu = [&] {
+    dispatch_floating(a.dtype(), Function::name,
+                      [&](auto zero) { combine_on_cpu<Function, decltype(zero)>(a, b, result); });
+  };
+  on_device(Function::name, a.device(), on_cpu,
+            [&] { cuda::Binary<Function>::combine(a, b, result); });
   return result;
 }
 
-struct Add {
-  static constexpr auto name = "add";
-  static auto value(const auto& a, const auto& b) { return a + b; }
-};
-struct Sub {
-  static constexpr auto name = "sub";
-  static auto value(const auto& a, const auto& b) { return a - b; }
-};
-struct Mul {
-  static constexpr auto name = "mul";
-  static auto value(const auto& a, const auto& b) { return a * b; }
-};
-struct Div {
-  static constexpr auto name = "div";
-  static auto value(const auto& a, const auto& b) { return a / b; }
-};
-
-struct Scale {
-  static constexpr auto name = "scale";
-  double factor = 1;
-  template <class T>
-  VLA_HOST_DEVICE T value(T x) const {
-    return T(factor) * x;
-  }
-};
-struct Shift {
-  static constexpr auto name = "shift";
-  double offset = 0;
-  template <class T>
-  VLA_HOST_DEVICE T value(T x) const {
-    return x + T(offset);
-  }
-};
-
-Tensor negative(const Tensor& x) { return map(Scale{-1}, x); }
+Tensor negative(const Tensor& x) { return map(Scale{{}, -1}, x); }
 
 // a where the mask is not zero, b elsewhere; all of one shape.
 Tensor select(const Tensor& mask, const Tensor& a, const Tensor& b) {
   Tensor result = empty_like(a);
-  dispatch_floating(a.dtype(), "where", [&](auto zero) {
-    using T = decltype(zero);
-    const std::uint8_t* take = mask.data<std::uint8_t>();
-    const T *yes = a.data<T>(), *no = b.data<T>();
-    T* out = result.mutable_data<T>();
-    parallel_for(result.elements(), kElementwiseGrain, [=](Index begin, Index end) {
+  const auto on_cpu = [&] {
+    dispatch_floating(a.dtype(), "where", [&](auto zero) {
+      using T = decltype(zero);
+      const std::uint8_t* take = mask.data<std::uint8_t>();
+      const T *yes = a.data<T>(), *no = b.data<T>();
+      T* out = result.mutable_data<T>();
+      parallel_for(result.elements(), kElementwiseGrain, [=](Index begin, Index end) {
 #pragma omp simd
-      for (Index i = begin; i < end; ++i) {
-        const T left = yes[i], right = no[i];  // both read, so that the loop has no branch
-        out[i] = take[i] ? left : right;
-      }
+        for (Index i = begin; i < end; ++i) {
+          const T left = yes[i], right = no[i];  // both read, so that the loop has no branch
+          out[i] = take[i] ? left : right;
+        }
+      });
     });
-  });
+  };
+  on_device("where", a.device(), on_cpu, [&] { cuda::select(mask, a, b, result); });
   return result;
 }
 
 // The gradient of one side of select: dy where the mask is not zero (or, for the other side, is).
 Tensor select_gradient(const Tensor& mask, bool side, const Tensor& dy) {
   Tensor result = empty_like(dy);
-  dispatch_floating(dy.dtype(), "where", [&](auto zero) {
-    using T = decltype(zero);
-    const std::uint8_t* take = mask.data<std::uint8_t>();
-    const T* in = dy.data<T>();
-    T* out = result.mutable_data<T>();
-    parallel_for(result.elements(), kElementwiseGrain, [=](Index begin, Index end) {
+  const auto on_cpu = [&] {
+    dispatch_floating(dy.dtype(), "where", [&](auto zero) {
+      using T = decltype(zero);
+      const std::uint8_t* take = mask.data<std::uint8_t>();
+      const T* in = dy.data<T>();
+      T* out = result.mutable_data<T>();
+      parallel_for(result.elements(), kElementwiseGrain, [=](Index begin, Index end) {
 #pragma omp simd
-      for (Index i = begin; i < end; ++i) {
-        const T upstream = in[i];
-        out[i] = (take[i] != 0) == side ? upstream : T(0);
-      }
+        for (Index i = begin; i < end; ++i) {
+          const T upstream = in[i];
+          out[i] = (take[i] != 0) == side ? upstream : T(0);
+        }
+      });
     });
-  });
+  };
+  on_device("where", dy.device(), on_cpu, [&] { cuda::select_gradient(mask, side, dy, result); });
   return result;
 }
 
@@ -197,39 +179,48 @@ Shape broadcast_shape(const char* op, const Shape& a, const Shape& b) {
   return Shape(std::move(sizes));
 }
 
+namespace {
+
+template <class T>
+void broadcast_on_cpu(const Tensor& x, Tensor& result) {
+  const Shape& shape = result.shape();
+  const Walk from = walk(x.shape(), shape);
+  if (!from.simple) {
+    const auto source = as_xtensor<T>(x);
+    auto out = as_mutable_xtensor<T>(result);
+    const std::vector<std::size_t> sizes(shape.begin(), shape.end());
+    xt::noalias(out) = xt::broadcast(source, sizes);
+    return;
+  }
+  const T* in = x.data<T>();
+  T* out = result.mutable_data<T>();
+  const Index columns = from.columns ? from.columns : shape.elements();
+  parallel_for(shape.elements(), kElementwiseGrain, [=](Index begin, Index end) {
+    Index row = begin / columns, column = begin % columns;
+    for (Index i = begin; i < end; ++row, column = 0) {
+      const Index length = std::min(columns - column, end - i);
+      const T* source = in + row * from.outer + column * from.inner;
+      if (from.inner)
+        std::copy_n(source, length, out + i);
+      else
+        std::fill_n(out + i, length, *source);
+      i += length;
+    }
+  });
+}
+
+}  // namespace
+
 Tensor broadcast_to(const Tensor& x, const Shape& shape) {
   check(broadcast_shape("broadcast_to", x.shape(), shape) == shape, "broadcast_to: shape ",
         x.shape(), " does not repeat to ", shape);
-  check_cpu("broadcast_to", x);
   if (x.elements() == shape.elements()) return x.reshape(shape);
   Tensor result(shape, x.dtype(), x.device());
   if (shape.elements() == 0) return result;
-  dispatch_any(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    const Walk from = walk(x.shape(), shape);
-    if (!from.simple) {
-      const auto source = as_xtensor<T>(x);
-      auto out = as_mutable_xtensor<T>(result);
-      const std::vector<std::size_t> sizes(shape.begin(), shape.end());
-      xt::noalias(out) = xt::broadcast(source, sizes);
-      return;
-    }
-    const T* in = x.data<T>();
-    T* out = result.mutable_data<T>();
-    const Index columns = from.columns ? from.columns : shape.elements();
-    parallel_for(shape.elements(), kElementwiseGrain, [=](Index begin, Index end) {
-      Index row = begin / columns, column = begin % columns;
-      for (Index i = begin; i < end; ++row, column = 0) {
-        const Index length = std::min(columns - column, end - i);
-        const T* source = in + row * from.outer + column * from.inner;
-        if (from.inner)
-          std::copy_n(source, length, out + i);
-        else
-          std::fill_n(out + i, length, *source);
-        i += length;
-      }
-    });
-  });
+  const auto on_cpu = [&] {
+    dispatch_any(x.dtype(), [&](auto zero) { broadcast_on_cpu<decltype(zero)>(x, result); });
+  };
+  on_device("broadcast_to", x.device(), on_cpu, [&] { cuda::broadcast(x, result); });
   return result;
 }
 
@@ -286,16 +277,16 @@ Var div(const Var& a, const Var& b, CallSite site) {
 
 Var scale(const Var& x, double factor, CallSite site) {
   return record(
-      Scale::name, map(Scale{factor}, x.value()), {x}, {},
+      Scale::name, map(Scale{{}, factor}, x.value()), {x}, {},
       [factor](const BackwardContext& at) -> std::vector<Tensor> {
-        return {map(Scale{factor}, at.gradient())};
+        return {map(Scale{{}, factor}, at.gradient())};
       },
       site);
 }
 
 Var shift(const Var& x, double offset, CallSite site) {
   return record(
-      Shift::name, map(Shift{offset}, x.value()), {x}, {},
+      Shift::name, map(Shift{{}, offset}, x.value()), {x}, {},
       [](const BackwardContext& at) -> std::vector<Tensor> { return {at.gradient()}; }, site);
 }
 
@@ -305,7 +296,6 @@ Var where(const Tensor& condition, const Var& a, const Var& b, CallSite site) {
   check(condition.device() == a.device(), "where: devices differ: ", condition.device(), " and ",
         a.device());
   check_inputs("where", {&a.value(), &b.value()});
-  check_cpu("where", a.value());
   const Shape shape =
       broadcast_shape("where", condition.shape(), broadcast_shape("where", a.shape(), b.shape()));
   const Tensor mask = broadcast_to(condition, shape);

@@ -57,8 +57,9 @@ void elementwise_on(Device device, OnCpu&& on_cpu, OnCuda&& on_cuda) {
     on_device(Function::name, device, on_cpu, on_cuda);
   else
     on_device(Function::name, device, on_cpu, [] {
-      fail(Function::name, ": the file that calls it is not compiled as CUDA, so there is no kernel "
-                           "for a CUDA device");
+      fail(Function::name,
+           ": the file that calls it is not compiled as CUDA, so there is no kernel "
+           "for a CUDA device");
     });
 }
 
@@ -98,9 +99,8 @@ Tensor map_gradient(const Function& f, const Tensor& dy, const Tensor& x, const 
       });
     });
   };
-  elementwise_on<Function, as_cuda>(x.device(), on_cpu, [&] {
-    cuda::Elementwise<Function>::map_gradient(f, dy, x, y, result);
-  });
+  elementwise_on<Function, as_cuda>(
+      x.device(), on_cpu, [&] { cuda::Elementwise<Function>::map_gradient(f, dy, x, y, result); });
   return result;
 }
 
@@ -149,8 +149,8 @@ __global__ void map_gradient_kernel(Function f, const T* dy, const T* x, const T
     Pack<T> gradient;
 #pragma unroll
     for (int j = 0; j < size; ++j)
-      gradient.elements[j] = T(A(upstream.elements[j]) *
-                               f.template slope<A>(A(in.elements[j]), A(out.elements[j])));
+      gradient.elements[j] =
+          T(A(upstream.elements[j]) * f.template slope<A>(A(in.elements[j]), A(out.elements[j])));
     reinterpret_cast<Pack<T>*>(dx)[i] = gradient;
   }
   const Index rest = packs * size + thread_index();
@@ -176,10 +176,9 @@ void Elementwise<Function>::map_gradient(const Function& f, const Tensor& dy, co
                                          const Tensor& y, Tensor& dx) {
   dispatch_kernel(x.dtype(), Function::name, [&](auto zero) {
     using T = decltype(zero);
-    Launch(Function::name, x.device())(map_gradient_kernel<Function, T>,
-                                       grid_for_packs<T>(x.elements()), f, dy.data<T>(),
-                                       x.data<T>(), y.data<T>(), dx.mutable_data<T>(),
-                                       x.elements());
+    Launch(Function::name, x.device())(
+        map_gradient_kernel<Function, T>, grid_for_packs<T>(x.elements()), f, dy.data<T>(),
+        x.data<T>(), y.data<T>(), dx.mutable_data<T>(), x.elements());
   });
 }
 

@@ -1,9 +1,12 @@
 #include "framework/ops/matmul.hpp"
 
 #include <algorithm>
+#include <atomic>
 
-#include "framework/ops/blas.hpp"
+#include "framework/ops/blas_cuda.hpp"
 #include "framework/ops/inputs.hpp"
+#include "framework/ops/matmul_cuda.hpp"
+#include "framework/ops/reduce.hpp"
 #include "framework/ops/rows.hpp"
 #include "framework/parallel.hpp"
 
@@ -65,21 +68,49 @@ void multiply_and_sum(const Side& a, const Side& b, Index batch, Tensor& c) {
                      from_b + i * b.step(), b.stored_columns(), i == 0 ? 0 : 1, into, n);
 }
 
+cuda::Operand operand(const Side& side) {
+  return {&side.matrices, side.stored_columns(), side.step()};
+}
+
+// The same on CUDA: the stacked matrices as one, the others as a batch.
+void multiply_each_on_cuda(const Side& a, const Side& b, Index batch, Tensor& c) {
+  const Index m = a.rows(), k = a.columns(), n = b.columns();
+  const bool stacked = b.step() == 0 && !a.transposed;
+  cuda::gemm("matmul", a.op(), b.op(), stacked ? batch * m : m, n, k, operand(a), operand(b), 0, c,
+             stacked ? 1 : batch);
+}
+
+void multiply_and_sum_on_cuda(const Side& a, const Side& b, Index batch, Tensor& c) {
+  const Index m = a.rows(), k = a.columns(), n = b.columns();
+  if ((a.transposed && !b.transposed) || batch == 0)
+    return cuda::gemm("matmul", a.op(), b.op(), m, n, batch * k, operand(a), operand(b), 0, c);
+  // One product after the other, in order: the sum is the same every time.
+  Tensor products({batch, m, n}, c.dtype(), c.device());
+  cuda::gemm("matmul", a.op(), b.op(), m, n, k, operand(a), operand(b), 0, products, batch);
+  c = sum(Var(products), {0}).value();
+}
+
 // The product under `shape`; one matrix out of many products is their sum.
-Tensor multiply(const Side& a, const Side& b, const Shape& shape) {
-  check_cpu("matmul", a.matrices);
-  Tensor c(shape, a.matrices.dtype(), a.matrices.device());
+Tensor multiply(const Side& a, const Side& b, const Shape& shape, DType dtype) {
+  Tensor c(shape, dtype, a.matrices.device());
   const Shape& longer =
       a.matrices.rank() >= b.matrices.rank() ? a.matrices.shape() : b.matrices.shape();
   const Index batch = product_of(longer, longer.rank() - 2);
-  dispatch_floating(c.dtype(), "matmul", [&](auto zero) {
-    using T = decltype(zero);
-    if (shape.rank() == longer.rank())
-      multiply_each<T>(a, b, batch, c);
-    else
-      multiply_and_sum<T>(a, b, batch, c);
+  const bool each = shape.rank() == longer.rank();
+  const auto on_cpu = [&] {
+    dispatch_floating(c.dtype(), "matmul", [&](auto zero) {
+      using T = decltype(zero);
+      each ? multiply_each<T>(a, b, batch, c) : multiply_and_sum<T>(a, b, batch, c);
+    });
+  };
+  on_device("matmul", c.device(), on_cpu, [&] {
+    each ? multiply_each_on_cuda(a, b, batch, c) : multiply_and_sum_on_cuda(a, b, batch, c);
   });
   return c;
+}
+
+Tensor multiply(const Side& a, const Side& b, const Shape& shape) {
+  return multiply(a, b, shape, a.matrices.dtype());
 }
 
 // The shape of the product, after checking that the sides fit.
@@ -114,7 +145,12 @@ Tensor matmul_gradient_b(const Tensor& dc, const Side& a, const Side& b) {
                       : multiply(a.flipped(), upstream, shape);
 }
 
+std::atomic<MatmulPrecision> precision_in_use{MatmulPrecision::float32};
+
 }  // namespace
+
+MatmulPrecision matmul_precision() { return precision_in_use; }
+void set_matmul_precision(MatmulPrecision precision) { precision_in_use = precision; }
 
 Var matmul(const Var& a, const Var& b, MatmulOptions options, CallSite site) {
   const Side left{a.value(), options.transpose_a}, right{b.value(), options.transpose_b};
@@ -150,19 +186,30 @@ void linear_kernel(const Tensor& x, const Tensor& weight, const Tensor& bias, Te
                    weight.data<T>(), in, bias.defined() ? 1 : 0, into, out);
 }
 
+// y = x W^T + b on CUDA, with weight of the type of x.
+void linear_on_cuda(const Tensor& x, const Tensor& weight, const Tensor& bias, Tensor& y) {
+  const Index in = weight.size(1), out = weight.size(0);
+  if (bias.defined()) cuda::fill_rows(bias, y);
+  cuda::gemm("linear", Transpose::no, Transpose::yes, product_of(x.shape(), x.rank() - 1), out, in,
+             {&x, in, 0}, {&weight, in, 0}, bias.defined() ? 1 : 0, y);
+}
+
 Tensor linear_gradient_x(const Tensor& dy, const Tensor& weight, const Shape& shape) {
   const Index rows = product_of(dy.shape(), dy.rank() - 1);
   const Side upstream{dy.reshape(Shape{rows, weight.size(0)})};
   return multiply(upstream, {weight}, {rows, weight.size(1)}).reshape(shape);
 }
 
+// The type of parameters that are applied to activations of type `dtype`.
+DType parameter_type(DType dtype) { return dtype == DType::bfloat16 ? DType::float32 : dtype; }
+
 Tensor linear_gradient_weight(const Tensor& dy, const Tensor& x, const Shape& shape) {
   const Index rows = product_of(x.shape(), x.rank() - 1);
   const Side upstream{dy.reshape(Shape{rows, shape[0]}), true};
-  return multiply(upstream, {x.reshape(Shape{rows, shape[1]})}, shape);
+  return multiply(upstream, {x.reshape(Shape{rows, shape[1]})}, shape, parameter_type(x.dtype()));
 }
 
-Tensor linear_gradient_bias(const Tensor& dy) {
+Tensor linear_gradient_bias_on_cpu(const Tensor& dy) {
   return dispatch_floating(dy.dtype(), "linear", [&](auto zero) {
     using T = decltype(zero);
     const T* upstream = dy.data<T>();
@@ -175,30 +222,43 @@ Tensor linear_gradient_bias(const Tensor& dy) {
   });
 }
 
+Tensor linear_gradient_bias(const Tensor& dy) {
+  return on_device(
+      "linear", dy.device(), [&] { return linear_gradient_bias_on_cpu(dy); },
+      [&] {
+        Tensor dbias({dy.size(-1)}, parameter_type(dy.dtype()), dy.device());
+        cuda::sum_rows(dy, dbias);
+        return dbias;
+      });
+}
+
 }  // namespace
 
 Var linear(const Var& x, const Var& weight, const Var& bias, CallSite site) {
-  check_inputs("linear", {&x.value(), &weight.value()});
+  check_parameters("linear", x.value(), {&weight.value()});
   check(weight.value().rank() == 2, "linear: weight has shape ", weight.shape(),
         "; (out, in) is needed");
   check(x.value().rank() >= 1 && x.size(-1) == weight.size(1), "linear: x has shape ", x.shape(),
         ", weight (out, in) is ", weight.shape(), "; the last axis of x must be `in`");
   if (bias.defined()) {
-    check_inputs("linear", {&x.value(), &bias.value()});
+    check_parameters("linear", x.value(), {&bias.value()});
     check(bias.shape() == Shape{weight.size(0)}, "linear: bias has shape ", bias.shape(),
           ", weight (out, in) is ", weight.shape(), "; (out) is needed");
   }
-  check_cpu("linear", x.value());
 
   Tensor y(x.shape().with(-1, weight.size(0)), x.dtype(), x.device());
-  dispatch_floating(x.dtype(), "linear", [&](auto zero) {
-    linear_kernel<decltype(zero)>(x.value(), weight.value(),
-                                  bias.defined() ? bias.value() : Tensor(), y);
-  });
+  const Tensor factor = weight.value().to(x.dtype());  // another only where x is bfloat16
+  const auto on_cpu = [&] {
+    dispatch_floating(x.dtype(), "linear", [&](auto zero) {
+      linear_kernel<decltype(zero)>(x.value(), factor, value_or_none(bias), y);
+    });
+  };
+  on_device("linear", x.device(), on_cpu,
+            [&] { linear_on_cuda(x.value(), factor, value_or_none(bias), y); });
   std::vector<Var> inputs = {x, weight};
   if (bias.defined()) inputs.push_back(bias);
   return record(
-      "linear", y, inputs, {x.value(), weight.value()},
+      "linear", y, inputs, {x.value(), factor},
       [biased = bias.defined()](const BackwardContext& at) -> std::vector<Tensor> {
         const Tensor &dy = at.gradient(), &x = at.saved(0), &weight = at.saved(1);
         std::vector<Tensor> gradients = {

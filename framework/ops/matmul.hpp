@@ -16,7 +16,16 @@ struct MatmulOptions {
 Var matmul(const Var& a, const Var& b, MatmulOptions options = {},
            CallSite site = CallSite::here());
 
-/// x W^T + b: x (..., in), weight (out, in), bias (out) or none -> (..., out).
+/// x W^T + b: x (..., in), weight (out, in), bias (out) or none -> (..., out). On CUDA x may be
+/// bfloat16 with weight and bias of float32: then the product is of bfloat16, summed in float32,
+/// and so is the result, while the parameters' gradients are float32.
 Var linear(const Var& x, const Var& weight, const Var& bias = {}, CallSite site = CallSite::here());
+
+/// What products of float32 are multiplied in on CUDA: float32 itself, or tf32, which keeps 11
+/// significant bits of each factor and is several times as fast. For the whole program; float32 at
+/// first.
+enum class MatmulPrecision { float32, tf32 };
+MatmulPrecision matmul_precision();
+void set_matmul_precision(MatmulPrecision precision);
 
 }  // namespace vla

@@ -1,0 +1,13 @@
+// The kernels of matmul.cpp on CUDA; they are in matmul.cu.
+#pragma once
+
+#include "framework/tensor.hpp"
+
+namespace vla::cuda {
+
+/// Every row of y (..., out) becomes `bias` (out), which is of y's type or float32.
+void fill_rows(const Tensor& bias, Tensor& y);
+/// sums (out) = the sum of the rows of x (..., out), in one order; sums of float32 for bfloat16.
+void sum_rows(const Tensor& x, Tensor& sums);
+
+}  // namespace vla::cuda
