@@ -73,11 +73,17 @@ Memory& memory_of(Device device);
 
 }  // namespace
 
-// Blocks that no tensor uses. Every call under the lock of the device's Memory.
+// Blocks that no tensor uses. Every call is made under the lock of the device's Memory.
 class BlockPool {
  public:
   explicit BlockPool(Device device) : device_(device) {}
-  ~BlockPool() { release(); }
+  // Of a private pool alone; nobody holds the lock then.
+  ~BlockPool() {
+    Memory& memory = memory_of(device_);
+    std::lock_guard lock(memory.mutex);
+    memory.statistics.cached -= bytes_;
+    release();
+  }
 
   std::byte* take(std::size_t capacity, MemoryStatistics& statistics) {
     auto found = free_.find(capacity);

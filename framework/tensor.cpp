@@ -164,17 +164,8 @@ Tensor Tensor::to(DType dtype) const {
 Tensor Tensor::to(Device device) const {
   if (device == device_) return *this;
   check(defined(), "move of a tensor that is not defined to ", device);
-  Tensor result(shape_, dtype_, device);  // in a build without CUDA there is no other device
-  if constexpr (kCudaBuild) {
-    const std::byte* from = storage_->data();
-    std::byte* into = result.storage_->data();
-    if (device.is_cpu())
-      cuda::copy_to_host(into, from, bytes(), device_);
-    else if (device_.is_cpu())
-      cuda::copy_to_device(into, from, bytes(), device);
-    else
-      return to(Device{}).to(device);
-  }
+  Tensor result(shape_, dtype_, device);
+  result.copy_from(*this);
   return result;
 }
 
@@ -193,11 +184,21 @@ void Tensor::copy_from(const Tensor& source) {
         " is not defined");
   check(shape_ == source.shape_ && dtype_ == source.dtype_, "copy: source is ", source.dtype_,
         source.shape_, ", target is ", dtype_, shape_);
-  check(device_ == source.device_, "copy: source is on ", source.device_, ", target on ", device_);
   storage_->bump_version();
-  on_device(
-      "copy", device_, [&] { std::memmove(storage_->data(), source.storage_->data(), bytes()); },
-      [&] { cuda::copy_on_device(storage_->data(), source.storage_->data(), bytes(), device_); });
+  std::byte* into = storage_->data();
+  const std::byte* from = source.storage_->data();
+  if (device_.is_cpu() && source.device_.is_cpu()) {
+    std::memmove(into, from, bytes());
+  } else if constexpr (kCudaBuild) {
+    if (device_ == source.device_)
+      cuda::copy_on_device(into, from, bytes(), device_);
+    else if (device_.is_cpu())
+      cuda::copy_to_host(into, from, bytes(), source.device_);
+    else if (source.device_.is_cpu())
+      cuda::copy_to_device(into, from, bytes(), device_);
+    else
+      copy_from(source.to(Device{}));
+  }
 }
 
 void Tensor::accumulate(const Tensor& value) {

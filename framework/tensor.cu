@@ -35,6 +35,8 @@ __global__ void accumulate_kernel(const T* value, T* into, Index count) {
   if (rest < count) into[rest] = T(A(into[rest]) + A(value[rest]));
 }
 
+__global__ void go_on_kernel(Index more, Index* count) { *count += more; }
+
 }  // namespace
 
 void fill(double value, Tensor& into) {
@@ -72,6 +74,11 @@ void accumulate(const Tensor& value, Tensor& into) {
         accumulate_kernel<T>, grid_for((count + Pack<T>::kSize - 1) / Pack<T>::kSize, kMostBlocks),
         value.data<T>(), into.mutable_data<T>(), count);
   });
+}
+
+void go_on(std::uint64_t more, Tensor& count) {
+  Launch("random", count.device())(go_on_kernel, {dim3(1), dim3(1)}, static_cast<Index>(more),
+                                   count.mutable_data<Index>());
 }
 
 }  // namespace vla::cuda

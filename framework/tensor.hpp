@@ -167,7 +167,8 @@ class Tensor {
   Tensor to(Device device) const;
 
   void fill(double value);
-  /// Overwrites the elements with those of `source`: same shape, type and device; both defined.
+  /// Overwrites the elements with those of `source`, which may be on another device: same shape and
+  /// type; both defined.
   void copy_from(const Tensor& source);
   /// Adds `value` element by element in place: same shape, floating type and device.
   void accumulate(const Tensor& value);

@@ -5,7 +5,8 @@
 #include <map>
 #include <string_view>
 
-#include "framework/ops/inputs.hpp"
+#include "framework/optim/optimizer_cuda.hpp"
+#include "framework/optim/optimizer_rules.hpp"
 #include "framework/parallel.hpp"
 
 namespace vla {
@@ -67,12 +68,27 @@ void add_named(std::vector<std::pair<std::string, Tensor>>& state, const std::st
 
 }  // namespace
 
+namespace {
+
+// Of tensors on one device: float64, where they are.
+Tensor norm_of(const std::vector<Tensor>& tensors, Device device) {
+  Tensor norm({}, DType::float64, device);
+  const auto on_cpu = [&] {
+    double sum = 0;
+    for (const Tensor& tensor : tensors) sum += sum_of_squares(tensor);
+    norm.fill(std::sqrt(sum));
+  };
+  on_device("global_norm", device, on_cpu, [&] { cuda::global_norm(tensors, norm); });
+  return norm;
+}
+
+}  // namespace
+
 double global_norm(const std::vector<Parameter>& parameters, const Gradients& gradients) {
-  double sum = 0;
+  std::vector<Tensor> found;
   for (const Parameter& parameter : parameters)
-    if (const Tensor* gradient = gradients.find(parameter.variable))
-      sum += sum_of_squares(*gradient);
-  return std::sqrt(sum);
+    if (const Tensor* gradient = gradients.find(parameter.variable)) found.push_back(*gradient);
+  return found.empty() ? 0 : norm_of(found, found.front().device()).item();
 }
 
 double clip_factor(double norm, double limit) { return std::min(1.0, limit / (norm + 1e-6)); }
@@ -86,27 +102,75 @@ Optimizer::Optimizer(std::vector<Parameter> parameters) : parameters_(std::move(
   }
 }
 
-double Optimizer::step(const Gradients& gradients, StepOptions options) {
+Device Optimizer::device() const {
+  return parameters_.empty() ? Device{} : parameters_.front().variable.device();
+}
+
+Optimizer::Moves Optimizer::moves_of(const Gradients& gradients) const {
+  Moves moves;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const auto& [name, variable] = parameters_[i];
+    const Tensor* gradient = gradients.find(variable);
+    if (!gradient) continue;
+    check(gradient->shape() == variable.shape() && gradient->dtype() == variable.dtype() &&
+              gradient->device() == variable.device(),
+          "optimizer: gradient of '", name, "' is ", gradient->dtype(), gradient->shape(), " on ",
+          gradient->device(), ", the parameter is ", variable.dtype(), variable.shape(), " on ",
+          variable.device());
+    check(variable.device() == device(), "optimizer: '", name, "' is on ", variable.device(),
+          ", the first parameter on ", device(), "; one device is needed");
+    moves.emplace_back(i, *gradient);
+  }
+  return moves;
+}
+
+// Always to the same place, where a captured graph reads them.
+void Optimizer::write_numbers(const std::vector<double>& numbers) {
+  const Tensor written = Tensor::from<double>({static_cast<Index>(numbers.size())}, numbers);
+  if (!numbers_.defined() || numbers_.device() != device())
+    numbers_ = Tensor(written.shape(), DType::float64, device());
+  numbers_.copy_from(written);
+}
+
+void Optimizer::begin_step(StepOptions options) {
   check(options.rate_share >= 0 && std::isfinite(options.rate_share), "optimizer: rate share ",
         options.rate_share, " is not allowed; 0 or more");
   check(options.clip >= 0, "optimizer: clip ", options.clip, " is not allowed; 0 (off) or more");
-  for (const auto& [name, variable] : parameters_)
-    if (const Tensor* gradient = gradients.find(variable))
-      check(gradient->shape() == variable.shape() && gradient->dtype() == variable.dtype(),
-            "optimizer: gradient of '", name, "' is ", gradient->dtype(), gradient->shape(),
-            ", the parameter is ", variable.dtype(), variable.shape());
-  double norm = 0, factor = 1;
-  if (options.clip > 0) {
-    norm = global_norm(parameters_, gradients);
-    check(std::isfinite(norm), "optimizer: the gradients' norm is ", norm,
-          "; a finite one is needed to clip to ", options.clip);
-    factor = clip_factor(norm, options.clip);
-  }
   ++steps_;
-  for (std::size_t i = 0; i < parameters_.size(); ++i)
-    if (const Tensor* gradient = gradients.find(parameters_[i].variable))
-      update(i, *gradient, factor, options.rate_share);
+  std::vector<double> all = numbers(options.rate_share);
+  all.insert(all.begin(), 1);
+  write_numbers(all);
+  clip_ = options.clip;
+}
+
+Tensor Optimizer::move(const Gradients& gradients) {
+  const Moves moves = moves_of(gradients);
+  Tensor norm = Tensor::zeros({}, DType::float64, device());
+  if (clip_ > 0 && !moves.empty()) {
+    std::vector<Tensor> tensors;
+    for (const auto& [index, gradient] : moves) tensors.push_back(gradient);
+    norm = norm_of(tensors, device());
+    const auto on_cpu = [&] {
+      const double found = norm.item();
+      check(std::isfinite(found), "optimizer: the gradients' norm is ", found,
+            "; a finite one is needed to clip to ", clip_);
+      numbers_.mutable_data<double>()[0] = clip_factor(found, clip_);
+    };
+    on_device("global_norm", device(), on_cpu, [&] { cuda::clip(norm, clip_, numbers_); });
+  }
+  if (!moves.empty()) update(moves, numbers_);
   return norm;
+}
+
+Tensor Optimizer::step(const Gradients& gradients, StepOptions options) {
+  moves_of(gradients);  // a gradient that does not fit is refused before the step counts
+  begin_step(options);
+  try {
+    return move(gradients);
+  } catch (const Error&) {
+    --steps_;
+    throw;
+  }
 }
 
 // --- SGD ----------------------------------------------------------------------------------------
@@ -114,25 +178,29 @@ double Optimizer::step(const Gradients& gradients, StepOptions options) {
 namespace {
 
 template <class T>
-struct SgdConstants {
-  T rate, momentum, decay, factor;
-};
-
-// p <- p - rate g
-template <class T>
-void sgd_step(SgdConstants<T> at, T* p, const T* gradient, Index begin, Index end) {
+void sgd_step(const SgdConstants<T>& at, T* p, const T* gradient, Index begin, Index end) {
 #pragma omp simd
-  for (Index i = begin; i < end; ++i) p[i] -= at.rate * (at.factor * gradient[i] + at.decay * p[i]);
+  for (Index i = begin; i < end; ++i) sgd_rule(at, gradient[i], p[i]);
 }
 
-// v <- momentum v + g; p <- p - rate v
 template <class T>
-void momentum_step(SgdConstants<T> at, T* p, const T* gradient, T* v, Index begin, Index end) {
+void momentum_step(const SgdConstants<T>& at, T* p, const T* gradient, T* v, Index begin,
+                   Index end) {
 #pragma omp simd
-  for (Index i = begin; i < end; ++i) {
-    v[i] = at.momentum * v[i] + (at.factor * gradient[i] + at.decay * p[i]);
-    p[i] -= at.rate * v[i];
-  }
+  for (Index i = begin; i < end; ++i) momentum_rule(at, gradient[i], p[i], v[i]);
+}
+
+// The tensors of a move; `first` and `second` may be empty.
+std::vector<cuda::Moved> moved_tensors(const std::vector<Parameter>& parameters,
+                                       const std::vector<std::pair<std::size_t, Tensor>>& moves,
+                                       const std::vector<Tensor>& first,
+                                       const std::vector<Tensor>& second) {
+  std::vector<cuda::Moved> result;
+  for (const auto& [index, gradient] : moves)
+    result.push_back({parameters[index].variable.value(), gradient,
+                      first.empty() ? Tensor() : first[index],
+                      second.empty() ? Tensor() : second[index]});
+  return result;
 }
 
 }  // namespace
@@ -150,25 +218,32 @@ std::vector<std::pair<std::string, Tensor>> Sgd::state() const {
   return result;
 }
 
-void Sgd::update(std::size_t index, const Tensor& gradient, double gradient_factor,
-                 double rate_share) {
-  Var variable = parameters()[index].variable;
-  Tensor& parameter = variable.mutable_value();
-  check_cpu("sgd", parameter);
-  dispatch_floating(parameter.dtype(), "sgd", [&](auto zero) {
-    using T = decltype(zero);
-    const SgdConstants<T> constants{T(options_.rate * rate_share), T(options_.momentum),
-                                    T(options_.weight_decay), T(gradient_factor)};
-    T* p = parameter.mutable_data<T>();
-    const T* g = gradient.data<T>();
-    T* v = velocity_.empty() ? nullptr : velocity_[index].mutable_data<T>();
-    parallel_for(parameter.elements(), kGrain, [=](Index begin, Index end) {
-      if (v)
-        momentum_step(constants, p, g, v, begin, end);
-      else
-        sgd_step(constants, p, g, begin, end);
-    });
-  });
+std::vector<double> Sgd::numbers(double rate_share) const {
+  return {options_.rate * rate_share, options_.momentum, options_.weight_decay};
+}
+
+void Sgd::update(const Moves& moves, const Tensor& numbers) {
+  const auto on_cpu = [&] {
+    for (const auto& [index, gradient] : moves) {
+      Var variable = parameters()[index].variable;
+      Tensor& parameter = variable.mutable_value();
+      dispatch_floating(parameter.dtype(), "sgd", [&](auto zero) {
+        using T = decltype(zero);
+        const SgdConstants<T> constants(numbers.data<double>());
+        T* p = parameter.mutable_data<T>();
+        const T* g = gradient.template data<T>();
+        T* v = velocity_.empty() ? nullptr : velocity_[index].mutable_data<T>();
+        parallel_for(parameter.elements(), kGrain, [=](Index begin, Index end) {
+          if (v)
+            momentum_step(constants, p, g, v, begin, end);
+          else
+            sgd_step(constants, p, g, begin, end);
+        });
+      });
+    }
+  };
+  on_device("sgd", numbers.device(), on_cpu,
+            [&] { cuda::sgd(moved_tensors(parameters(), moves, velocity_, {}), numbers); });
 }
 
 // --- Adam ---------------------------------------------------------------------------------------
@@ -176,26 +251,10 @@ void Sgd::update(std::size_t index, const Tensor& gradient, double gradient_fact
 namespace {
 
 template <class T>
-struct AdamConstants {
-  T rate, epsilon;
-  T factor;          // of the gradient, from clipping
-  T decay;           // share of the parameter added to the gradient
-  T kept;            // share of the parameter that decoupled decay leaves
-  T fresh1, fresh2;  // 1 - beta, taken in float64: in float32 it would be off by 5e-5
-  T scale1;          // 1 / (1 - beta1^step), the bias correction of the first moment
-  T root_scale2;     // 1 / sqrt(1 - beta2^step)
-};
-
-template <class T>
-void adam_step(AdamConstants<T> at, T* p, const T* gradient, T* m, T* v, Index begin, Index end) {
+void adam_step(const AdamConstants<T>& at, T* p, const T* gradient, T* m, T* v, Index begin,
+               Index end) {
 #pragma omp simd
-  for (Index i = begin; i < end; ++i) {
-    const T g = at.factor * gradient[i] + at.decay * p[i];
-    m[i] += at.fresh1 * (g - m[i]);
-    v[i] += at.fresh2 * (g * g - v[i]);
-    const T step = at.scale1 * m[i] / (at.root_scale2 * std::sqrt(v[i]) + at.epsilon);
-    p[i] = at.kept * p[i] - at.rate * step;
-  }
+  for (Index i = begin; i < end; ++i) adam_rule(at, gradient[i], p[i], m[i], v[i]);
 }
 
 }  // namespace
@@ -218,29 +277,36 @@ std::vector<std::pair<std::string, Tensor>> Adam::state() const {
   return result;
 }
 
-void Adam::update(std::size_t index, const Tensor& gradient, double gradient_factor,
-                  double rate_share) {
-  Var variable = parameters()[index].variable;
-  Tensor& parameter = variable.mutable_value();
-  check_cpu("adam", parameter);
+std::vector<double> Adam::numbers(double rate_share) const {
   const double rate = options_.rate * rate_share, step_count = static_cast<double>(steps());
-  dispatch_floating(parameter.dtype(), "adam", [&](auto zero) {
-    using T = decltype(zero);
-    const AdamConstants<T> constants{
-        .rate = T(rate),
-        .epsilon = T(options_.epsilon),
-        .factor = T(gradient_factor),
-        .decay = T(options_.decoupled ? 0 : options_.weight_decay),
-        .kept = T(options_.decoupled ? 1 - rate * options_.weight_decay : 1),
-        .fresh1 = T(1 - options_.beta1),
-        .fresh2 = T(1 - options_.beta2),
-        .scale1 = T(1 / (1 - std::pow(options_.beta1, step_count))),
-        .root_scale2 = T(1 / std::sqrt(1 - std::pow(options_.beta2, step_count)))};
-    T *p = parameter.mutable_data<T>(), *m = first_moment_[index].mutable_data<T>(),
-      *v = second_moment_[index].mutable_data<T>();
-    const T* g = gradient.data<T>();
-    parallel_for(parameter.elements(), kGrain,
-                 [=](Index begin, Index end) { adam_step(constants, p, g, m, v, begin, end); });
+  return {rate,
+          options_.epsilon,
+          options_.decoupled ? 0 : options_.weight_decay,
+          options_.decoupled ? 1 - rate * options_.weight_decay : 1,
+          1 - options_.beta1,
+          1 - options_.beta2,
+          1 / (1 - std::pow(options_.beta1, step_count)),
+          1 / std::sqrt(1 - std::pow(options_.beta2, step_count))};
+}
+
+void Adam::update(const Moves& moves, const Tensor& numbers) {
+  const auto on_cpu = [&] {
+    for (const auto& [index, gradient] : moves) {
+      Var variable = parameters()[index].variable;
+      Tensor& parameter = variable.mutable_value();
+      dispatch_floating(parameter.dtype(), "adam", [&](auto zero) {
+        using T = decltype(zero);
+        const AdamConstants<T> constants(numbers.data<double>());
+        T *p = parameter.mutable_data<T>(), *m = first_moment_[index].mutable_data<T>(),
+          *v = second_moment_[index].mutable_data<T>();
+        const T* g = gradient.template data<T>();
+        parallel_for(parameter.elements(), kGrain,
+                     [=](Index begin, Index end) { adam_step(constants, p, g, m, v, begin, end); });
+      });
+    }
+  };
+  on_device("adam", numbers.device(), on_cpu, [&] {
+    cuda::adam(moved_tensors(parameters(), moves, first_moment_, second_moment_), numbers);
   });
 }
 

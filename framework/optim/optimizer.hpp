@@ -27,10 +27,15 @@ class Optimizer {
 
   virtual ~Optimizer() = default;
   /// Moves every parameter that has a gradient. Returns the global norm before clipping (0 when
-  /// clip is off). Throws Error, with nothing moved, if an option is out of range, or if clipping
-  /// is on and the norm is not finite.
-  double step(const Gradients& gradients, StepOptions options);
-  double step(const Gradients& gradients) { return step(gradients, StepOptions{}); }
+  /// clip is off): a float64 scalar where the parameters are, so that only who reads it waits for
+  /// it. Throws Error, with nothing moved, if an option is out of range, or if clipping is on and
+  /// the norm is not finite; on CUDA that shows when a value is next read.
+  Tensor step(const Gradients& gradients, StepOptions options);
+  Tensor step(const Gradients& gradients) { return step(gradients, StepOptions{}); }
+  /// The two halves of `step`: counts it and lays down its numbers where the parameters are; and
+  /// moves the parameters by them. A captured CUDA graph holds the second alone.
+  void begin_step(StepOptions options);
+  Tensor move(const Gradients& gradients);
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
   std::int64_t steps() const { return steps_; }
@@ -42,13 +47,23 @@ class Optimizer {
  protected:
   /// Throws Error, naming both names, if a variable stands there twice: it would be stepped twice.
   explicit Optimizer(std::vector<Parameter> parameters);
-  /// Moves parameter `index` by `gradient` times `gradient_factor`; steps() counts this step.
-  virtual void update(std::size_t index, const Tensor& gradient, double gradient_factor,
-                      double rate_share) = 0;
+  /// What the rule needs to know in this step, which steps() counts.
+  virtual std::vector<double> numbers(double rate_share) const = 0;
+  /// Parameters, by their places, and their gradients.
+  using Moves = std::vector<std::pair<std::size_t, Tensor>>;
+  /// Moves them. `numbers` (float64, where the parameters are) has the factor that the gradients
+  /// are to be multiplied by, then those of the function above.
+  virtual void update(const Moves& moves, const Tensor& numbers) = 0;
 
  private:
+  Moves moves_of(const Gradients& gradients) const;
+  Device device() const;
+  void write_numbers(const std::vector<double>& numbers);
+
   std::vector<Parameter> parameters_;
   std::int64_t steps_ = 0;
+  Tensor numbers_;
+  double clip_ = 0;
 };
 
 struct SgdOptions {
@@ -64,8 +79,8 @@ class Sgd : public Optimizer {
   std::vector<std::pair<std::string, Tensor>> state() const override;
 
  protected:
-  void update(std::size_t index, const Tensor& gradient, double gradient_factor,
-              double rate_share) override;
+  std::vector<double> numbers(double rate_share) const override;
+  void update(const Moves& moves, const Tensor& numbers) override;
 
  private:
   SgdOptions options_;
@@ -89,8 +104,8 @@ class Adam : public Optimizer {
   std::vector<std::pair<std::string, Tensor>> state() const override;
 
  protected:
-  void update(std::size_t index, const Tensor& gradient, double gradient_factor,
-              double rate_share) override;
+  std::vector<double> numbers(double rate_share) const override;
+  void update(const Moves& moves, const Tensor& numbers) override;
 
  private:
   AdamOptions options_;

@@ -1,0 +1,27 @@
+// The kernels of optimizer.cpp on CUDA; they are in optimizer.cu. Each goes over many tensors in a
+// few launches.
+#pragma once
+
+#include <vector>
+
+#include "framework/tensor.hpp"
+
+namespace vla::cuda {
+
+/// A parameter with its gradient and the optimiser's own tensors, all of one type and size.
+struct Moved {
+  Tensor parameter, gradient, first, second;  // first: velocity or first moment; may be undefined
+};
+
+/// norm (float64, one element) = the Euclidean norm over all of them together.
+void global_norm(const std::vector<Tensor>& gradients, Tensor& norm);
+/// numbers[0] = the factor that brings a gradient of that norm to at most `limit`, or NaN, with a
+/// note of the problem, if the norm is not finite: then nothing is to move.
+void clip(const Tensor& norm, double limit, Tensor& numbers);
+
+/// See SgdConstants and AdamConstants in optimizer.cpp, whose numbers stand in `numbers` (float64)
+/// in their order, the factor of the gradient first.
+void sgd(std::vector<Moved> moved, const Tensor& numbers);
+void adam(std::vector<Moved> moved, const Tensor& numbers);
+
+}  // namespace vla::cuda
