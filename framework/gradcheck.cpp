@@ -13,14 +13,16 @@ struct Evaluation {
   const std::string& name;
   const GradcheckFunction& function;
   const std::vector<Tensor>& inputs;
+  Device device;
   Tensor weights;  // of the output's shape
 
   /// The output with input `place` replaced by `value`.
   Tensor at(std::size_t place, const Tensor& value) const {
     PauseRecording pause;
-    std::vector<Var> variables(inputs.begin(), inputs.end());
-    variables[place] = Var(value);
-    Tensor output = function(variables).value();
+    std::vector<Var> variables;
+    for (const Tensor& input : inputs) variables.emplace_back(input.to(device));
+    variables[place] = Var(value.to(device));
+    const Tensor output = function(variables).value().to(Device{});
     check(output.shape() == weights.shape() && output.dtype() == DType::float64,
           "gradcheck: ", name, ": output is ", output.dtype(), output.shape(), " when input ",
           place, " moves, before it was float64", weights.shape());
@@ -59,22 +61,25 @@ struct Judge {
 /// Gradients of sum(weights * function(inputs)); fills in `weights`. An input that took no part has
 /// gradient zero, which the numeric side then confirms or refutes.
 std::vector<Tensor> analytic_gradients(const std::string& name, const GradcheckFunction& function,
-                                       const std::vector<Tensor>& inputs, Rng& rng,
+                                       const std::vector<Tensor>& inputs, Device device, Rng& rng,
                                        Tensor& weights) {
   std::vector<Var> variables;
-  for (const Tensor& input : inputs)
-    variables.push_back(is_floating(input.dtype()) ? Var::parameter(input.clone()) : Var(input));
+  for (const Tensor& input : inputs) {
+    const Tensor there = input.clone().to(device);
+    variables.push_back(is_floating(input.dtype()) ? Var::parameter(there) : Var(there));
+  }
   Tape tape;
   const Var output = function(variables);
   check(output.dtype() == DType::float64, "gradcheck: ", name, ": output is ", output.dtype(),
         "; float64 is needed");
   weights = rng.normal(output.shape(), DType::float64);
   Gradients gradients;
-  if (output.requires_gradient()) gradients = tape.backward(output, weights);
+  if (output.requires_gradient()) gradients = tape.backward(output, weights.to(device));
   std::vector<Tensor> result;
   for (const Var& variable : variables) {
     const Tensor* gradient = gradients.find(variable);
-    result.push_back(gradient ? *gradient : Tensor::zeros(variable.shape(), DType::float64));
+    result.push_back(gradient ? gradient->to(Device{})
+                              : Tensor::zeros(variable.shape(), DType::float64));
   }
   return result;
 }
@@ -107,9 +112,9 @@ double gradcheck(const std::string& name, const GradcheckFunction& function,
           ": input ", i, " is ", inputs[i], "; float64 (or integers, which are not checked)");
 
   Rng rng(options.seed);
-  Evaluation evaluation{name, function, inputs, {}};
+  Evaluation evaluation{name, function, inputs, options.device, {}};
   const std::vector<Tensor> gradients =
-      analytic_gradients(name, function, inputs, rng, evaluation.weights);
+      analytic_gradients(name, function, inputs, options.device, rng, evaluation.weights);
 
   Judge judge{name, options};
   for (std::size_t place = 0; place < inputs.size(); ++place) {

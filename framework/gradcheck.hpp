@@ -16,6 +16,7 @@ struct GradcheckOptions {
   int directions = 2;      ///< random directions over all elements of an input
   int elements = 8;        ///< single elements per input, drawn at random; all if there are fewer
   std::uint64_t seed = 1;
+  Device device = {};  ///< where the function runs; differences are taken on the CPU
 };
 
 /// An op or a layer as gradcheck sees it: variables in, one variable out.

@@ -33,9 +33,9 @@ std::vector<double> finite_values(const Tensor& logits) {
   return {values.begin(), values.end()};
 }
 
-// (1, T)
-Tensor one_sequence(std::span<const Index> tokens) {
-  return Tensor::from<Index>({1, static_cast<Index>(tokens.size())}, tokens);
+// (1, T), where the model is.
+Tensor one_sequence(std::span<const Index> tokens, LanguageModel& model) {
+  return Tensor::from<Index>({1, static_cast<Index>(tokens.size())}, tokens, model.device());
 }
 
 // A number that two models share only if their parameters are equal to the bit (FNV-1a, 64 bits).
@@ -100,7 +100,8 @@ void Generator::read(std::span<const Index> tokens) {
   const std::span<const Index> seen_now(unseen.data(), unseen.size() - 1);
   for (std::size_t begin = 0; begin < seen_now.size(); begin += kBlock)
     model_.stream(one_sequence(seen_now.subspan(begin).first(
-                      std::min<std::size_t>(kBlock, seen_now.size() - begin))),
+                                   std::min<std::size_t>(kBlock, seen_now.size() - begin)),
+                               model_),
                   state);
   state_ = std::move(state);
   last_ = unseen.back();
@@ -110,9 +111,9 @@ Index Generator::next() {
   check(last_.has_value(), "generator: there is no token yet to go on from");
   const PauseRecording pause;
   StreamState state = state_;
-  const Tensor logits = model_.stream(one_sequence({&*last_, 1}), state).value();
+  const Tensor logits = model_.stream(one_sequence({&*last_, 1}, model_), state).value();
   Rng rng(seed_, static_cast<std::uint64_t>(tokens()));
-  last_ = sample_token(logits.reshape({-1}), options_, rng);
+  last_ = sample_token(logits.reshape({-1}).to(Device{}), options_, rng);
   state_ = std::move(state);
   return *last_;
 }
@@ -129,6 +130,7 @@ void Generator::load(const TensorFile& file) {
   check(file.text(kWeights) == fingerprint(model_), file.source,
         ": the state was left by a model with other weights");
   StreamState state = to_state(file);
+  for (auto& [name, part] : state.parts) part = part.to(model_.device());
   const Tensor last = file.at(kLastToken);
   check(last.dtype() == DType::int64 && last.elements() == 1, file.source, ": ", kLastToken, " is ",
         last.dtype(), " ", last.shape(), "; int64 (1) is needed");
@@ -136,7 +138,7 @@ void Generator::load(const TensorFile& file) {
   StreamState trial = state;
   try {
     const PauseRecording pause;
-    model_.stream(one_sequence(last.values<Index>()), trial);
+    model_.stream(one_sequence(last.values<Index>(), model_), trial);
   } catch (const Error& error) {
     fail(file.source, ": ", error.what());
   }

@@ -1,10 +1,9 @@
 #include "models/language_model.hpp"
 
-#include <numeric>
-
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/matmul.hpp"
 #include "framework/ops/reduce.hpp"
+#include "framework/ops/shaping.hpp"
 
 namespace vla {
 
@@ -49,15 +48,14 @@ SequenceModel::SequenceModel(const SequenceModelConfig& config, const MixerFacto
 
 Var SequenceModel::embed(const Tensor& tokens, Index before) const {
   check(tokens.rank() == 2, "model: tokens have shape ", tokens.shape(), "; (B, T) is needed");
-  const Var x = tokens_(tokens);
+  const auto activations = [&](const Var& rows) { return cast(rows, config_.activations); };
+  const Var x = activations(tokens_(tokens));
   if (!positions_) return x;
   const Index time = tokens.size(1);
   check(before + time <= config_.positions, "model: ", before + time, " tokens, but positions for ",
         config_.positions);
-  Tensor places({time}, DType::int64);
-  const std::span<Index> numbers = places.mutable_values<Index>();
-  std::iota(numbers.begin(), numbers.end(), before);
-  return x + (*positions_)(places);
+  const Tensor places = Tensor::range(before, before + time, tokens.device());
+  return x + activations((*positions_)(places));
 }
 
 Var SequenceModel::operator()(const Tensor& tokens) {

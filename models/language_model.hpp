@@ -34,6 +34,8 @@ struct SequenceModelConfig {
   Index positions = 0;      ///< learned positions up to this length; 0: none
   double deviation = 0.02;  ///< of the normal distribution that weights start from
   DType dtype = DType::float32;
+  /// Of activations: that of the parameters, or bfloat16 beside parameters of float32 (on CUDA).
+  DType activations = dtype;
 };
 
 /// Token table, optional learned positions, blocks, final norm: tokens int64 (B, T) -> (B, T,
@@ -74,6 +76,8 @@ class LanguageModel {
   /// The same for the tokens (B, T) that follow those the state has seen: see Mixer::stream.
   Var stream(const Tensor& tokens, StreamState& state);
   const SequenceModelConfig& config() const { return body_.config(); }
+  /// Where its parameters are.
+  Device device() const { return body_.token_table().device(); }
   SequenceModel& body() { return body_; }
   void visit(PartVisitor& parts);
 

@@ -53,11 +53,12 @@ Score score(const Tensor& logits, const Tensor& targets) {
   check(logits.rank() >= 1 && logits.shape().without(-1) == targets.shape(),
         "score: logits of shape ", logits.shape(), " do not fit targets of shape ", targets.shape(),
         "; expected one more axis, the vocabulary");
-  const Tensor answers = logits.to(Device{});
+  Tensor answers = logits.to(Device{});
+  if (answers.dtype() == DType::bfloat16) answers = answers.to(DType::float32);
   const Tensor wanted = targets.to(Device{});
   const Index vocabulary = logits.size(-1);
   Score result;
-  dispatch_floating(logits.dtype(), "score", [&](auto zero) {
+  dispatch_floating(answers.dtype(), "score", [&](auto zero) {
     const auto* row = answers.data<decltype(zero)>();
     for (Index target : wanted.values<Index>()) {
       if (target != kIgnoredTarget) {

@@ -45,7 +45,7 @@ std::map<std::string, std::vector<double>> columns_of(const std::filesystem::pat
 Diagnostics expected(const Place& place, const std::string& model, DiagnosticsOptions options) {
   const RunDirectory run(place / model);
   const TrainOptions settings = run.options();
-  LanguageModel trained = trained_model(settings, run.checkpoint());
+  LanguageModel trained = trained_model(settings, run.checkpoint(), Device{});
   Rng rng = run_rng(7, RunStream::final_evaluation);
   const Tensor tokens = make_task(settings)->sample_held_out(1, rng).tokens;
   SequenceModel& body = trained.body();

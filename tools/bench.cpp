@@ -8,8 +8,9 @@
 #include <ostream>
 #include <sstream>
 
+#include "framework/cuda/runtime.hpp"
 #include "framework/file.hpp"
-#include "framework/ops/blas.hpp"
+#include "framework/ops/matmul.hpp"
 #include "framework/parallel.hpp"
 #include "framework/random.hpp"
 #include "tools/bench_output.hpp"
@@ -26,14 +27,19 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
+void wait(Device device) {
+  if constexpr (kCudaBuild)
+    if (!device.is_cpu()) cuda::synchronize(device);
+}
+
 // Operations per second of a float32 product of n x n matrices.
-double sgemm_rate(Index n) {
+double sgemm_rate(Index n, Device device) {
   Rng rng(1);
-  const Tensor a = rng.uniform({n, n}, DType::float32), b = rng.uniform({n, n}, DType::float32);
-  Tensor c({n, n}, DType::float32);
+  const auto random = [&] { return Var(rng.uniform({n, n}, DType::float32).to(device)); };
+  const Var a = random(), b = random();
   const auto multiply = [&] {
-    parallel_gemm<float>(Transpose::no, Transpose::no, n, n, n, 1, a.data<float>(), n,
-                         b.data<float>(), n, 0, c.mutable_data<float>(), n);
+    matmul(a, b);
+    wait(device);
   };
   multiply();
   std::vector<double> seconds;
@@ -50,26 +56,30 @@ struct Call {
   std::size_t bytes = 0, peak_bytes = 0;
 };
 
-Call call(const Workload& work, bool backward) {
-  reset_peak_memory();
+Call call(const Workload& work, Device device, bool backward) {
+  reset_peak_memory(device);
   Stopwatch watch;
   Tensor output;
   if (backward) {
     Tape tape;
     const Var result = work.forward();
     output = result.value();
-    tape.backward(result, Tensor::full(output.shape(), 1, output.dtype()));
+    tape.backward(result, Tensor::full(output.shape(), 1, output.dtype(), device));
   } else {
     output = work.forward().value();
   }
-  Call measured{
-      .seconds = watch.lap(), .bytes = output.bytes(), .peak_bytes = memory_statistics().peak};
+  wait(device);
+  Call measured{.seconds = watch.lap(),
+                .bytes = output.bytes(),
+                .peak_bytes = memory_statistics(device).peak};
   for (const Var& input : work.inputs) measured.bytes += input.value().bytes();
   if (backward) measured.bytes *= 2;  // each has a gradient
   return measured;
 }
 
-std::size_t machine_bytes() {
+std::size_t machine_bytes(Device device) {
+  if constexpr (kCudaBuild)
+    if (!device.is_cpu()) return cuda::properties(device).memory_bytes;
   return static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES)) *
          static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
 }
@@ -88,9 +98,9 @@ double estimated_bytes(const std::string& kind, const BenchShape& shape, bool ba
   return numbers * (backward ? 2 : 1) * static_cast<double>(element_bytes(shape.dtype));
 }
 
-std::string too_large(double bytes, const char* measure, Index time) {
-  const auto machine = static_cast<double>(machine_bytes());
-  return fmt::format("{}{:.1f} GB at time {}, the machine has {:.1f} GB", measure, bytes * 1e-9,
+std::string too_large(double bytes, const char* measure, Index time, Device device) {
+  const auto machine = static_cast<double>(machine_bytes(device));
+  return fmt::format("{}{:.1f} GB at time {}, the device has {:.1f} GB", measure, bytes * 1e-9,
                      time, machine * 1e-9);
 }
 
@@ -102,19 +112,21 @@ std::string reason_to_skip(const std::string& kind, const BenchCase& what,
   while (time > kFirstTime) time = (time + 1) / 2;
   BenchShape shortest = options.shape;
   shortest.time = time;
+  const Device device = options.shape.device;
   const double estimate = estimated_bytes(kind, shortest, backward);
-  if (estimate > static_cast<double>(machine_bytes())) return too_large(estimate, "about ", time);
+  if (estimate > static_cast<double>(machine_bytes(device)))
+    return too_large(estimate, "about ", time, device);
   for (bool first = true; time < whole; time = std::min(2 * time, whole), first = false) {
     BenchShape shape = options.shape;
     shape.time = time;
     const Workload work = what.make(shape);
-    if (first) call(work, backward);
-    const Call tried = call(work, backward);
+    if (first) call(work, device, backward);
+    const Call tried = call(work, device, backward);
     const double least = tried.seconds * static_cast<double>(whole) / static_cast<double>(time);
     if (least > options.limit) return fmt::format("a call would take {:.0f} s or more", least);
     // Twice the length takes four times the memory at most.
-    if (4 * tried.peak_bytes > machine_bytes())
-      return too_large(static_cast<double>(tried.peak_bytes), "", time);
+    if (4 * tried.peak_bytes > machine_bytes(device))
+      return too_large(static_cast<double>(tried.peak_bytes), "", time, device);
   }
   return "";
 }
@@ -129,11 +141,11 @@ BenchRow measure(const std::string& kind, const BenchCase& what, const BenchOpti
   if (!row.skipped.empty()) return row;
   const BenchShape& shape = options.shape;
   const Workload work = what.make(shape);
-  call(work, backward);
+  call(work, shape.device, backward);
   std::vector<double> seconds;
   double spent = 0;
   while (row.repeats < options.repeats && spent < options.limit) {
-    const Call timed = call(work, backward);
+    const Call timed = call(work, shape.device, backward);
     row.bytes = timed.bytes;
     row.peak_bytes = std::max(row.peak_bytes, timed.peak_bytes);
     seconds.push_back(timed.seconds);
@@ -192,7 +204,7 @@ std::vector<BenchRow> run_bench(const BenchOptions& options, std::ostream& out) 
         "--operators none and --layers none leave nothing to measure");
   if (!options.json.empty()) check_replaceable(options.json);
   const BenchSetting setting{options.shape, thread_count(), options.sgemm_size,
-                             sgemm_rate(options.sgemm_size)};
+                             sgemm_rate(options.sgemm_size, options.shape.device)};
   print_bench_head(setting, out);
   std::vector<BenchRow> rows;
   const auto measure_all = [&](const char* kind, const std::vector<BenchCase>& cases) {

@@ -19,13 +19,13 @@ struct Operands {
   explicit Operands(const BenchShape& shape) {
     Rng rng(1);
     const Shape vectors{shape.batch, shape.time, shape.heads, shape.head_width()};
-    const auto normal = [&] { return rng.normal(vectors, shape.dtype); };
+    const auto normal = [&] { return rng.normal(vectors, shape.dtype).to(shape.device); };
     const auto features = [&] { return Var::parameter(unit(elu_plus_one(Var(normal()))).value()); };
     query = features();
     key = features();
     value = Var::parameter(normal());
-    beta = Var::parameter(rng.uniform(vectors.without(-1), shape.dtype));
-    lambda0 = Var::parameter(Tensor::full({shape.heads}, 0.1, shape.dtype));
+    beta = Var::parameter(rng.uniform(vectors.without(-1), shape.dtype).to(shape.device));
+    lambda0 = Var::parameter(Tensor::full({shape.heads}, 0.1, shape.dtype, shape.device));
   }
   Var solved(OperatorForm form) const {
     return inverse_penalty(key, {.directions = key, .weights = beta, .lambda0 = lambda0},
@@ -51,7 +51,7 @@ Workload penalty_of_two(const BenchShape& shape, OperatorForm form) {
   in.query = in.value = {};
   Rng rng(2);
   const Shape pairs{shape.batch, shape.time, shape.heads, 2, shape.head_width()};
-  const Var x = Var::parameter(rng.normal(pairs, shape.dtype));
+  const Var x = Var::parameter(rng.normal(pairs, shape.dtype).to(shape.device));
   return {{x, in.key, in.lambda0}, [=] {
             return inverse_penalty(x, {.directions = in.key, .lambda0 = in.lambda0}, {.form = form})
                 .output;
@@ -74,7 +74,9 @@ Workload both_operators(const BenchShape& shape, OperatorForm form) {
 Workload layer(const BenchShape& shape, const MixerFactory& make_mixer) {
   Rng rng(1);
   const std::shared_ptr<Mixer> mixer = make_mixer(rng);
-  const Var x = Var::parameter(rng.normal({shape.batch, shape.time, shape.width}, shape.dtype));
+  move_to(*mixer, shape.device);
+  const Var x = Var::parameter(
+      rng.normal({shape.batch, shape.time, shape.width}, shape.dtype).to(shape.device));
   Workload result{{x}, [=] { return (*mixer)(x); }};
   for (const Parameter& parameter : parameters(*mixer)) result.inputs.push_back(parameter.variable);
   return result;

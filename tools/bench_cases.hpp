@@ -16,6 +16,7 @@ struct BenchShape {
   Index heads = 4;
   Index width = 128;  ///< of a layer
   DType dtype = DType::float32;
+  Device device = {};
 
   /// d and d_v of a head.
   Index head_width() const { return width / heads; }

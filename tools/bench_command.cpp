@@ -4,6 +4,8 @@
 
 #include "framework/parallel.hpp"
 #include "tools/bench.hpp"
+#include "tools/bench_ops.hpp"
+#include "tools/bench_train.hpp"
 #include "tools/command_line.hpp"
 
 namespace vla {
@@ -11,7 +13,7 @@ namespace {
 
 struct Request {
   BenchOptions options;
-  std::string json;
+  std::string json, device = "cpu";
   Index threads = 0;
 };
 
@@ -20,9 +22,70 @@ int run(Request& request, bool json_given) {
         " is not allowed; 0 to 4096");
   check(!json_given || !request.json.empty(), "--json is empty; it needs a file");
   request.options.json = request.json;
+  request.options.shape.device = parse_device(request.device);
   if (request.threads > 0) set_thread_count(static_cast<int>(request.threads));
   run_bench(request.options, std::cout);
   return 0;
+}
+
+// vla bench train, vla bench ops: subcommands with options of their own.
+struct TrainRequest {
+  BenchTrainOptions options;
+  std::string json;
+};
+struct OpsRequest {
+  BenchOpsOptions options;
+  std::string json;
+};
+
+Command train_part(CLI::App& bench) {
+  CLI::App* app =
+      bench.add_subcommand("train", "Measure training steps, and on CUDA what each op takes");
+  app->footer(
+      "Example:\n"
+      "  vla bench train --task mqar --model vla-v3 --device cuda --graph");
+  const auto request = std::make_shared<TrainRequest>();
+  TrainOptions& options = request->options.train;
+  const auto add = [app](const std::string& name, auto& value, const char* description) {
+    add_setting(*app, name, value, description);
+  };
+  add("task", options.task, "what to learn; `vla tasks` lists them");
+  visit_task_settings(options.data, add);
+  visit_model_settings(options, add);
+  visit_training_settings(options, [&](const std::string& name, auto& value, const char* text) {
+    for (const char* used : {"seed", "device", "precision", "graph", "threads", "batch", "clip"})
+      if (name == used) add(name, value, text);
+  });
+  add_setting(*app, "measured", request->options.measured, "steps to measure");
+  app->add_option("--json", request->json, "write the result to this file too")->type_name("FILE");
+  return {app, [request] {
+            request->options.json = request->json;
+            run_bench_train(request->options, std::cout);
+            return 0;
+          }};
+}
+
+Command ops_part(CLI::App& bench) {
+  CLI::App* app = bench.add_subcommand(
+      "ops", "Measure ops that move numbers, against the speed of a copy in the same run");
+  app->footer("Example:\n  vla bench ops --device cuda --dtype bfloat16");
+  const auto request = std::make_shared<OpsRequest>();
+  BenchOpsOptions& options = request->options;
+  add_setting(*app, "device", options.device, kDeviceHelp);
+  app->add_option_function<std::string>(
+         "--dtype", [&options](const std::string& name) { options.dtype = parse_dtype(name); },
+         "float32, float64, or on CUDA bfloat16")
+      ->type_name("NAME")
+      ->default_str("float32");
+  add_setting(*app, "rows", options.rows, "rows of the tensors");
+  add_setting(*app, "width", options.width, "their width");
+  add_setting(*app, "repeats", options.repeats, "calls of which the median counts");
+  app->add_option("--json", request->json, "write the rows to this file too")->type_name("FILE");
+  return {app, [request] {
+            request->options.json = request->json;
+            run_bench_ops(request->options, std::cout);
+            return 0;
+          }};
 }
 
 }  // namespace
@@ -47,10 +110,16 @@ Command bench_command(CLI::App& program) {
       *app, "limit", options.limit,
       "seconds for the repeats of a row; one whose single call would take longer is left out");
   add_setting(*app, "threads", request->threads, "CPU threads; 0: one per core");
+  add_setting(*app, "device", request->device, kDeviceHelp);
   CLI::Option* json = app->add_option("--json", request->json, "write the rows to this file too")
                           ->type_name("FILE")
                           ->take_last();
-  return {app, [request, json] { return run(*request, json->count() > 0); }};
+  const Command parts[] = {train_part(*app), ops_part(*app)};
+  return {app, [request, json, train = parts[0], ops = parts[1]] {
+            for (const Command& part : {train, ops})
+              if (part.app->parsed()) return part.run();
+            return run(*request, json->count() > 0);
+          }};
 }
 
 }  // namespace vla

@@ -47,14 +47,15 @@ nlohmann::ordered_json as_json(const BenchRow& row, const BenchSetting& setting)
 void print_bench_head(const BenchSetting& setting, std::ostream& out) {
   const BenchShape& shape = setting.shape;
   out << fmt::format(
-      "{} threads of {} cores, float32 product of {} x {} matrices: {:.1f} GFLOP/s\n"
+      "{}, {} threads of {} cores, float32 product of {} x {} matrices: {:.1f} GFLOP/s\n"
       "batch {}, time {}, heads {}, width {} (d = {} a head), {}\n"
       "GFLOP/s counts {} d^2 operations a token and head for vla-operators forward, {} with\n"
       "backward, and half of it for inverse-penalty and delta-rule; MB: inputs and outputs;\n"
       "peak MB: of tensors\n\n",
-      setting.threads, ::sysconf(_SC_NPROCESSORS_ONLN), setting.sgemm_size, setting.sgemm_size,
-      setting.sgemm * 1e-9, shape.batch, shape.time, shape.heads, shape.width, shape.head_width(),
-      concatenate(shape.dtype), kVlaOperations, kVlaOperations * kOperationsWithBackward);
+      concatenate(shape.device), setting.threads, ::sysconf(_SC_NPROCESSORS_ONLN),
+      setting.sgemm_size, setting.sgemm_size, setting.sgemm * 1e-9, shape.batch, shape.time,
+      shape.heads, shape.width, shape.head_width(), concatenate(shape.dtype), kVlaOperations,
+      kVlaOperations * kOperationsWithBackward);
   out << fmt::format("{:<20} {:<11} {:<17} {:>9} {:>8} {:>9} {:>9} {:>9} {:>8} {:>8}\n", "name",
                      "form", "pass", "ms", "repeats", "tokens/s", "GFLOP/s", "of sgemm", "MB",
                      "peak MB");
@@ -94,6 +95,7 @@ void write_bench(const std::filesystem::path& path, const std::vector<BenchRow>&
                                  {"heads", shape.heads},
                                  {"width", shape.width},
                                  {"dtype", concatenate(shape.dtype)},
+                                 {"device", concatenate(shape.device)},
                                  {"peak_resident_bytes", peak_resident_bytes()},
                                  {"rows", nlohmann::ordered_json::array()}};
   for (const BenchRow& row : rows) json["rows"].push_back(as_json(row, setting));

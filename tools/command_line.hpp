@@ -26,6 +26,7 @@ Command models_command(CLI::App& program);
 Command bench_command(CLI::App& program);
 Command gradcheck_command(CLI::App& program);
 Command verify_command(CLI::App& program);
+Command devices_command(CLI::App& program);
 
 /// Makes the help of a program with settings readable.
 void set_help_style(CLI::App& program);
@@ -55,6 +56,9 @@ CLI::Option* add_setting(CLI::App& app, const std::string& name, T& value,
         ->take_last();
   }
 }
+
+/// Of every --device.
+inline constexpr const char* kDeviceHelp = "where to compute: cpu, cuda, cuda:N, or auto";
 
 /// What is wrong with a command line, and what is allowed, in one line.
 std::string explain(const CLI::App& program, const CLI::ParseError& error);

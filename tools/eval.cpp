@@ -18,6 +18,7 @@ struct Request {
   TaskConfig data;
   Index examples = kFinalExamples;
   Index threads = 0;
+  std::string device;
 };
 
 // Before examples are made that are too long for the model.
@@ -61,8 +62,10 @@ int run_eval(const CLI::App& app, const Request& request) {
   const std::unique_ptr<Task> task = make_task(options), trained_task = make_task(trained);
   if (!other_text) check_same_data(*trained_task, run.checkpoint());
   check_positions(request, trained, task->length(), trained_task->length());
+  trained.precision = "float32";
   LanguageModel model = make_model(trained, *trained_task);
   load_checkpoint(run.checkpoint(), parameters(model), nullptr);
+  move_to(model, device_for(request.device, options));
   const Evaluation result = evaluate(model, *task, request.examples, options.batch,
                                      run_rng(options.seed, RunStream::final_evaluation));
   std::cout << fmt::format(
@@ -89,6 +92,8 @@ Command eval_command(CLI::App& program) {
   app->get_option("--text")->type_name("FILE");
   add_setting(*app, "examples", request->examples, "how many examples");
   add_setting(*app, "threads", request->threads, "CPU threads; 0: as trained");
+  add_setting(*app, "device", request->device, kDeviceHelp)
+      ->default_str("as trained, or cpu where that is missing");
   return {app, [app, request] { return run_eval(*app, *request); }};
 }
 

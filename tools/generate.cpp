@@ -15,7 +15,7 @@ namespace vla {
 namespace {
 
 struct Request {
-  std::string run, prompt, tokens, save, load;
+  std::string run, prompt, tokens, save, load, device;
   Index count = 200;
   SamplingOptions sampling;
   std::uint64_t seed = 1;
@@ -69,7 +69,8 @@ int run_generate(const Request& request) {
   const TrainOptions options = run.options();
   const bool text = is_text(options);
   const std::vector<Index> prompt = given_tokens(request, text);
-  LanguageModel model = trained_model(options, run.checkpoint());
+  LanguageModel model =
+      trained_model(options, run.checkpoint(), device_for(request.device, options));
   if (request.threads > 0) set_thread_count(static_cast<int>(request.threads));
 
   Generator generator(model, request.sampling, request.seed);
@@ -108,6 +109,8 @@ Command generate_command(CLI::App& program) {
       ->type_name("FILE");
   add_setting(*app, "load-state", request->load, "a state to go on from")->type_name("FILE");
   add_setting(*app, "threads", request->threads, "CPU threads; 0: as trained");
+  add_setting(*app, "device", request->device, kDeviceHelp)
+      ->default_str("as trained, or cpu where that is missing");
   return {app, [request] { return run_generate(*request); }};
 }
 

@@ -75,7 +75,8 @@ Var& find(ParameterMap& parameters, const std::string& name, const std::string& 
 double relative_error(const Tensor& actual, const Tensor& expected) {
   check(actual.shape() == expected.shape(), "shape ", actual.shape(), " where the case has ",
         expected.shape());
-  const Tensor a = actual.to(DType::float64), e = expected.to(DType::float64);
+  const Tensor a = actual.to(Device{}).to(DType::float64),
+               e = expected.to(Device{}).to(DType::float64);
   double difference = 0, norm = 0;
   for (std::size_t i = 0; i < a.values<double>().size(); ++i) {
     const double x = a.values<double>()[i], y = e.values<double>()[i];
@@ -85,16 +86,18 @@ double relative_error(const Tensor& actual, const Tensor& expected) {
   return std::sqrt(norm > 0 ? difference / norm : difference);
 }
 
-GoldenCase::GoldenCase(const std::string& path, DType dtype, double tolerance, std::ostream& out)
+GoldenCase::GoldenCase(const std::string& path, DType dtype, Device device, double tolerance,
+                       std::ostream& out)
     : file_(read_safetensors(path)),
       name_(file_.text("case")),
       dtype_(dtype),
+      device_(device),
       tolerance_(tolerance),
       out_(out) {}
 
 Tensor GoldenCase::array(const std::string& name) const {
   const Tensor& tensor = file_.at(name);
-  return is_floating(tensor.dtype()) ? tensor.to(dtype_) : tensor;
+  return (is_floating(tensor.dtype()) ? tensor.to(dtype_) : tensor).to(device_);
 }
 
 double GoldenCase::number(const std::string& key) const {
@@ -161,6 +164,7 @@ void load(const GoldenCase& c, const std::string& prefix, ParameterMap& paramete
     for (const std::string& name : names) {
       Tensor& target = find(parameters, name, reference).mutable_value();
       const Index rows = target.size(0);
+      target = target.to(c.device());
       target.copy_from(slice(Var(c.array(array)), 0, row, row + rows).value());
       row += rows;
       ++loaded;

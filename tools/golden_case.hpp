@@ -17,20 +17,22 @@ namespace vla {
 /// is 0. Throws Error for different shapes.
 double relative_error(const Tensor& actual, const Tensor& expected);
 
-/// A case file, read in the element type of the run.
+/// A case file, read in the element type of the run, with arrays on its device.
 class GoldenCase {
  public:
-  GoldenCase(const std::string& path, DType dtype, double tolerance, std::ostream& out);
+  GoldenCase(const std::string& path, DType dtype, Device device, double tolerance,
+             std::ostream& out);
 
   const std::string& name() const { return name_; }
   bool is(std::string_view kind) const { return name_.starts_with(kind); }
   DType dtype() const { return dtype_; }
+  Device device() const { return device_; }
   const TensorFile& file() const { return file_; }
   /// Of the operators in what is compared next: the lines then say `case/form array error`.
   OperatorForm form() const { return form_; }
   void set_form(OperatorForm form) { form_ = form; }
   bool has(const std::string& array) const { return file_.find(array) != nullptr; }
-  /// An array, floating ones in the element type of the run.
+  /// An array on the run's device, floating ones in the element type of the run.
   Tensor array(const std::string& name) const;
 
   /// Metadata as numbers. Throws Error naming file and key for a text that is none.
@@ -50,6 +52,7 @@ class GoldenCase {
   TensorFile file_;
   std::string name_;
   DType dtype_;
+  Device device_;
   OperatorForm form_ = OperatorForm::automatic;
   double tolerance_;
   std::ostream& out_;
@@ -65,8 +68,8 @@ ParameterMap parameter_map(Module& module) {
   return result;
 }
 
-/// Writes the arrays PREFIX + name into the parameters. Throws Error unless every parameter, and no
-/// other, is given.
+/// Writes the arrays PREFIX + name into the parameters, which move to the device of the run. Throws
+/// Error unless every parameter, and no other, is given.
 void load(const GoldenCase& c, const std::string& prefix, ParameterMap& parameters);
 
 /// Compares the arrays PREFIX + name with what `value` gives for our parameters. Throws Error if

@@ -14,9 +14,11 @@ namespace {
 constexpr GradcheckOptions kStrict{.absolute = 1e-8, .relative = 1e-6};
 
 // One line of the table; returns whether the gradient is right.
-bool print_case(const GradientCase& row, std::size_t width) {
+bool print_case(const GradientCase& row, Device device, std::size_t width) {
+  GradcheckOptions options = kStrict;
+  options.device = device;
   try {
-    const double ratio = gradcheck(row.name, row.function, row.inputs, kStrict);
+    const double ratio = gradcheck(row.name, row.function, row.inputs, options);
     std::cout << fmt::format("{:<{}}  {:>9.2e}  ok", row.name, width, ratio) << std::endl;
     return true;
   } catch (const Error& error) {
@@ -26,7 +28,8 @@ bool print_case(const GradientCase& row, std::size_t width) {
   }
 }
 
-int run_gradcheck(const std::string& wanted) {
+int run_gradcheck(const std::string& wanted, const std::string& device_name) {
+  const Device device = parse_device(device_name);
   std::vector<GradientCase> rows;
   for (auto& part : {op_cases(), layer_cases()})
     for (const GradientCase& row : part)
@@ -37,7 +40,7 @@ int run_gradcheck(const std::string& wanted) {
   for (const GradientCase& row : rows) width = std::max(width, row.name.size());
   std::cout << fmt::format("{:<{}}  {:>9}  (largest error, as a share of what is allowed)\n",
                            "case", width, "error");
-  for (const GradientCase& row : rows) failed += print_case(row, width) ? 0 : 1;
+  for (const GradientCase& row : rows) failed += print_case(row, device, width) ? 0 : 1;
   std::cout << fmt::format("{} checked, {} failed\n", rows.size(), failed);
   return failed == 0 ? 0 : 1;
 }
@@ -48,9 +51,11 @@ Command gradcheck_command(CLI::App& program) {
   CLI::App* app = program.add_subcommand(
       "gradcheck", "Compare the gradient of every op and layer with finite differences");
   app->footer("Example:\n  vla gradcheck softmax\nExit code 1 if a gradient is wrong.");
-  const auto wanted = std::make_shared<std::string>();
+  const auto wanted = std::make_shared<std::string>(),
+             device = std::make_shared<std::string>("cpu");
   app->add_option("name", *wanted, "only those with this in their name")->type_name("NAME");
-  return {app, [wanted] { return run_gradcheck(*wanted); }};
+  add_setting(*app, "device", *device, kDeviceHelp);
+  return {app, [wanted, device] { return run_gradcheck(*wanted, *device); }};
 }
 
 }  // namespace vla

@@ -187,7 +187,7 @@ int run_inspect(const Request& request) {
   const Index heads = options.mixer.attention.heads;
   check(request.head >= -1 && request.head < heads, "--head ", request.head,
         " is not allowed; the model has heads 0 to ", heads - 1, ", and -1 stands for all");
-  LanguageModel model = trained_model(options, run.checkpoint());
+  LanguageModel model = trained_model(options, run.checkpoint(), Device{});
 
   const std::unique_ptr<Task> task = make_task(options);
   check_same_data(*task, run.checkpoint());

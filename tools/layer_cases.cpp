@@ -62,7 +62,7 @@ void add_primitive_cases(std::vector<GradientCase>& rows) {
   Tensor identity = Tensor::zeros({4, 4}, kDouble);
   for (std::size_t i = 0; i < 4; ++i) identity.mutable_values<double>()[i * 5] = 1;
   const auto inverse = [identity](const Var& x) {
-    return matmul(x, x, {.transpose_b = true}) + Var(identity);
+    return matmul(x, x, {.transpose_b = true}) + Var(identity.to(x.device()));
   };
   rows.push_back({"inner_product_score",
                   [](const auto& v) { return inner_product_score(v[0], v[1]); },

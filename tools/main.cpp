@@ -14,7 +14,7 @@ int main(int count, char** words) {
       vla::train_command(program),  vla::eval_command(program),    vla::generate_command(program),
       vla::report_command(program), vla::inspect_command(program), vla::bench_command(program),
       vla::tasks_command(program),  vla::models_command(program),  vla::gradcheck_command(program),
-      vla::verify_command(program),
+      vla::verify_command(program), vla::devices_command(program),
   };
   try {
     program.parse(count, words);

@@ -122,10 +122,11 @@ void add_arithmetic(CaseTable& table) {
                                       {{}, {3}, {2, 1}},        {{0, 3}, {3}, {0, 1}},
                                       {{1}, {1}, {1}}};
   for (const Shapes& s : shapes)
-    table.add_normal(
-        concatenate("where ", s[0], " ", s[1], " ", s[2]),
-        [condition = mask(s[0])](const Vars& v) { return where(condition, v[0], v[1]); },
-        {s[1], s[2]});
+    table.add_normal(concatenate("where ", s[0], " ", s[1], " ", s[2]),
+                     [condition = mask(s[0])](const Vars& v) {
+                       return where(condition.to(v[0].device()), v[0], v[1]);
+                     },
+                     {s[1], s[2]});
 }
 
 struct Axes {

@@ -71,7 +71,9 @@ void add_softmax(CaseTable& table) {
   const auto loss = [](const Shape& shape, const std::vector<std::int64_t>& targets,
                        CrossEntropyOptions options = {}) {
     const Tensor numbers = Tensor::from(shape, targets);
-    return [numbers, options](const Vars& v) { return cross_entropy(v[0], numbers, options); };
+    return [numbers, options](const Vars& v) {
+      return cross_entropy(v[0], numbers.to(v[0].device()), options);
+    };
   };
   table.add_normal("cross_entropy", loss({4}, {0, 4, 2, 2}), {{4, 5}});
   table.add_normal("cross_entropy, three axes", loss({2, 3}, {0, 1, 2, 6, 5, 4}), {{2, 3, 7}});
@@ -126,7 +128,7 @@ void add_product_cases(CaseTable& table) {
 
   const auto tokens = [](const Shape& shape, const std::vector<std::int64_t>& values) {
     const Tensor numbers = Tensor::from(shape, values);
-    return [numbers](const Vars& v) { return embedding(v[0], numbers); };
+    return [numbers](const Vars& v) { return embedding(v[0], numbers.to(v[0].device())); };
   };
   table.add_normal("embedding", tokens({2, 3}, {0, 4, 2, 2, 4, 4}), {{5, 3}});
   table.add_normal("embedding, one token", tokens({}, {1}), {{2, 1}});

@@ -14,15 +14,18 @@ namespace {
 // Sums over the steps of a session or of the stretch between two reports.
 struct Meter {
   Index steps = 0;
-  double loss = 0;
   double seconds = 0;
+  std::vector<Tensor> losses = {};  // where the model is, not to be read before they are wanted
 
-  void add(double step_loss, double step_seconds) {
+  void add(double step_seconds) {
     ++steps;
-    loss += step_loss;
     seconds += step_seconds;
   }
-  double mean_loss() const { return steps == 0 ? 0 : loss / static_cast<double>(steps); }
+  double mean_loss() const {
+    double sum = 0;
+    for (const Tensor& loss : losses) sum += loss.item();
+    return losses.empty() ? 0 : sum / static_cast<double>(losses.size());
+  }
   double per_second(Index tokens_per_step) const {
     return seconds > 0 ? static_cast<double>(steps * tokens_per_step) / seconds : 0;
   }
@@ -62,6 +65,7 @@ class Run {
   Stopwatch watch_;
   double elapsed_ = 0;  // training and evaluation in this session
   double accuracy_ = 0;
+  double loss_ = 0;       // of the last report; on the CPU of the last step
   std::string measures_;  // of the last report, as text
 };
 
@@ -103,14 +107,18 @@ bool Run::learn(Index last) {
   while (!done && steps() < last) {
     const Training::Step step = training_->step();
     if (total_.steps == 0) begin();
+    const bool report_due = steps() % options_.report_every == 0 || steps() == options_.steps;
+    if (report_due) training_->wait();  // or the time would be that of asking for the work
     const double seconds = watch_.lap();
     elapsed_ += seconds;
-    stretch.add(step.loss, seconds);
-    total_.add(step.loss, seconds);
-    if (steps() % options_.report_every == 0 || steps() == options_.steps) {
+    stretch.losses.push_back(step.loss);
+    stretch.add(seconds);
+    total_.add(seconds);
+    if (report_due) {
       done = reached(report(step, std::exchange(stretch, {})).accuracy);
     } else {
-      progress_.update(line(step.loss, stretch.per_second(training_->tokens_per_step())));
+      if (training_->device().is_cpu()) loss_ = step.loss.item();
+      progress_.update(line(loss_, stretch.per_second(training_->tokens_per_step())));
     }
     if (written() && options_.checkpoint_every > 0 && steps() % options_.checkpoint_every == 0)
       training_->save(directory_.checkpoint());
@@ -121,15 +129,17 @@ bool Run::learn(Index last) {
 }
 
 Metrics Run::report(const Training::Step& last_step, const Meter& stretch) {
+  loss_ = stretch.mean_loss();
+  training_->check_finite(loss_);
   const Evaluation held_out = training_->report_evaluation();
   accuracy_ = held_out.accuracy;
   measures_ = measures_text(held_out.measures);
   Metrics metrics{.step = steps(),
-                  .loss = stretch.mean_loss(),
+                  .loss = loss_,
                   .accuracy = held_out.accuracy,
                   .tokens_per_second = stretch.per_second(training_->tokens_per_step()),
                   .more = {{"held_out_loss", held_out.loss},
-                           {"gradient_norm", last_step.gradient_norm},
+                           {"gradient_norm", last_step.gradient_norm.item()},
                            {"rate", last_step.rate}}};
   add(held_out.measures, metrics);
   if (written()) directory_.append(metrics);

@@ -15,6 +15,7 @@ namespace vla {
 namespace {
 
 constexpr Index kMany = std::numeric_limits<Index>::max();
+constexpr std::string_view kPrecisions[] = {"float32", "tf32", "bf16"};
 
 void check_between(const char* name, Index value, Index low, Index high) {
   if (high == kMany)
@@ -109,7 +110,19 @@ void check_settings(const TrainOptions& options) {
         "--deviation ", options.mixer.attention.deviation, " is not allowed; above 0");
   check(is_floating(options.mixer.attention.dtype), "--dtype ", options.mixer.attention.dtype,
         " is not allowed; float32 or float64");
-  parse_device(options.device);
+  check(std::ranges::find(kPrecisions, options.precision) != std::end(kPrecisions), "--precision '",
+        options.precision, "' is not allowed; float32, tf32 or bf16");
+  const bool cuda = options.device.starts_with("cuda") || options.device == "auto";
+  check(cuda || options.precision == "float32", "--precision ", options.precision,
+        " is for CUDA devices, --device is ", options.device);
+  check(options.precision == "float32" || options.mixer.attention.dtype == DType::float32,
+        "--precision ", options.precision, " is for parameters of float32, --dtype is ",
+        options.mixer.attention.dtype);
+  check(cuda || !options.graph, "--graph is for CUDA devices, --device is ", options.device);
+}
+
+DType activation_dtype(const TrainOptions& options) {
+  return options.precision == "bf16" ? DType::bfloat16 : options.mixer.attention.dtype;
 }
 
 void parse_setting(const std::string&, const std::string& text, std::string& value) {

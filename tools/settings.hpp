@@ -25,6 +25,8 @@ struct TrainOptions {
   bool tied_head = true;
   std::uint64_t seed = 1;
   std::string device = "cpu";
+  std::string precision = "float32";
+  bool graph = false;
   Index threads = 0;  ///< 0: all cores
   Index steps = 3000;
   Index batch = 64;
@@ -96,7 +98,10 @@ void visit_model_settings(TrainOptions& options, See&& see) {
 template <class See>
 void visit_training_settings(TrainOptions& options, See&& see) {
   see("seed", options.seed, "seed of weights and data");
-  see("device", options.device, "where to train: cpu");
+  see("device", options.device, "where to train: cpu, cuda, cuda:N, or auto");
+  see("precision", options.precision,
+      "on CUDA, of a float32 model: float32; tf32 in matrix products; or bf16, for activations");
+  see("graph", options.graph, "on CUDA: capture a step once and replay it");
   see("threads", options.threads, "CPU threads; 0: one per core");
   see("steps", options.steps, "steps of the whole schedule");
   see("batch", options.batch, "examples per step");
@@ -123,6 +128,9 @@ void visit_settings(TrainOptions& options, See&& see) {
 /// task bears a model that is not causal. What else must fit together is checked by the task and
 /// the model when they are made.
 void check_settings(const TrainOptions& options);
+
+/// The type of activations that the settings ask for.
+DType activation_dtype(const TrainOptions& options);
 
 /// A setting from text. Throws Error that names the setting and what is allowed.
 void parse_setting(const std::string& name, const std::string& text, std::string& value);

@@ -7,6 +7,8 @@
 #include <map>
 
 #include "framework/checkpoint.hpp"
+#include "framework/cuda/runtime.hpp"
+#include "framework/ops/matmul.hpp"
 #include "framework/ops/softmax.hpp"
 #include "framework/parallel.hpp"
 #include "framework/safetensors.hpp"
@@ -34,6 +36,12 @@ std::map<std::string, std::string> defining_settings(TrainOptions options) {
   return texts;
 }
 
+// The model with its parameters on a device.
+LanguageModel on(Device device, LanguageModel model) {
+  move_to(model, device);
+  return model;
+}
+
 }  // namespace
 
 Rng run_rng(std::uint64_t seed, RunStream stream) {
@@ -57,20 +65,33 @@ LanguageModel make_model(const TrainOptions& options, Index vocabulary, Index po
                                  .hidden = options.hidden,
                                  .positions = positions,
                                  .deviation = attention.deviation,
-                                 .dtype = attention.dtype},
+                                 .dtype = attention.dtype,
+                                 .activations = activation_dtype(options)},
                         .tied_head = options.tied_head},
                        mixer_factory(options.model, options.mixer), rng);
 }
 
-LanguageModel trained_model(const TrainOptions& options, const std::filesystem::path& checkpoint) {
-  checked(options);
+LanguageModel trained_model(const TrainOptions& run, const std::filesystem::path& checkpoint,
+                            Device device) {
+  TrainOptions options = checked(run);
+  options.precision = "float32";
   check_same_run(options, checkpoint);
   const TensorFile file = read_safetensors(checkpoint);
   const auto rows = [&](const char* table) { return file.at(table).size(0); };
   LanguageModel model = make_model(options, rows("model.tokens.weight"),
                                    options.positions ? rows("model.positions.weight") : 0);
   load_checkpoint(checkpoint, parameters(model), nullptr);
+  move_to(model, device);
   return model;
+}
+
+Device device_for(const std::string& name, const TrainOptions& run) {
+  if (!name.empty()) return parse_device(name);
+  try {
+    return parse_device(run.device);
+  } catch (const Error&) {
+    return {};
+  }
 }
 
 Evaluation evaluate(LanguageModel& model, const Task& task, Index examples, Index batch, Rng rng) {
@@ -80,9 +101,9 @@ Evaluation evaluate(LanguageModel& model, const Task& task, Index examples, Inde
   Score total;
   for (Index done = 0; done < examples; done += batch) {
     const Batch part = task.sample_held_out(std::min(batch, examples - done), rng);
-    const Var logits = model(part.tokens);
+    const Var logits = model(part.tokens.to(model.device()));
     const Score part_score = score(logits.value(), part.targets);
-    result.loss += cross_entropy(logits, part.targets).value().item() *
+    result.loss += cross_entropy(logits, part.targets.to(model.device())).value().item() *
                    static_cast<double>(part_score.counted);
     total += part_score;
   }
@@ -124,24 +145,63 @@ void check_same_data(const Task& task, const std::filesystem::path& checkpoint) 
 
 Training::Training(const TrainOptions& options)
     : options_(checked(options)),
+      device_(parse_device(options.device)),
       task_(make_task(options)),
-      model_(make_model(options, *task_)),
+      model_(on(device_, make_model(options, *task_))),
       parameter_count_(parameter_count(model_)),
       optimizer_(vla::parameters(model_), {.rate = options.rate, .weight_decay = options.decay}),
       schedule_{Schedule::Kind::cosine, options.warm_up, options.steps, 0},
-      batches_(run_rng(options.seed, RunStream::batches)) {}
+      batches_(run_rng(options.seed, RunStream::batches)) {
+  check(!device_.is_cpu() || (options.precision == "float32" && !options.graph), "--device ",
+        options.device, " is the CPU here, where --precision ", options.precision,
+        options.graph ? " and --graph are" : " is", " not to be had");
+  set_matmul_precision(options.precision == "tf32" ? MatmulPrecision::tf32
+                                                   : MatmulPrecision::float32);
+}
+
+void Training::check_finite(double loss) const {
+  check(std::isfinite(loss), "loss is ", loss, " at step ", steps(), " (learning rate ",
+        options_.rate * schedule_(std::max<Index>(steps() - 1, 0)),
+        "): training diverged; try a lower --rate");
+}
+
+void Training::wait() const {
+  if constexpr (kCudaBuild)
+    if (!device_.is_cpu()) cuda::synchronize(device_);
+}
+
+void Training::learn() {
+  Tape tape;
+  const Var loss = cross_entropy(model_(tokens_), targets_);
+  loss_ = loss.value();
+  if (device_.is_cpu()) check_finite(loss_.item());
+  gradient_norm_ = optimizer_.move(tape.backward(loss));
+}
 
 Training::Step Training::step() {
   const Batch batch = task_->sample(options_.batch, batches_);
-  Tape tape;
-  const Var loss = cross_entropy(model_(batch.tokens), batch.targets);
+  if (tokens_.defined() && tokens_.shape() == batch.tokens.shape()) {
+    tokens_.copy_from(batch.tokens);
+    targets_.copy_from(batch.targets);
+  } else {
+    graph_ = nullptr;  // made for another shape
+    eager_steps_ = 0;
+    tokens_ = batch.tokens.to(device_).clone();
+    targets_ = batch.targets.to(device_).clone();
+  }
   const double share = schedule_(steps());
-  Step result{.loss = loss.value().item(), .rate = options_.rate * share};
-  check(std::isfinite(result.loss), "loss is ", result.loss, " at step ", steps() + 1,
-        " (learning rate ", result.rate, "): training diverged; try a lower --rate");
-  result.gradient_norm =
-      optimizer_.step(tape.backward(loss), {.rate_share = share, .clip = options_.clip});
-  return result;
+  optimizer_.begin_step({.rate_share = share, .clip = options_.clip});
+  // Libraries set themselves up in the first steps, which cannot be captured.
+  constexpr Index kEagerSteps = 2;
+  if (options_.graph && !graph_ && eager_steps_ == kEagerSteps)
+    graph_ = std::make_unique<CapturedGraph>(device_, [&] { learn(); });
+  if (graph_) {
+    graph_->replay();
+    return {loss_.clone(), gradient_norm_.clone(), options_.rate * share};
+  }
+  ++eager_steps_;
+  learn();
+  return {loss_, gradient_norm_, options_.rate * share};
 }
 
 Evaluation Training::report_evaluation() {

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "framework/cuda/graph.hpp"
 #include "framework/optim/optimizer.hpp"
 #include "framework/optim/schedule.hpp"
 #include "tools/settings.hpp"
@@ -25,14 +26,15 @@ LanguageModel make_model(const TrainOptions& options, const Task& task);
 /// The same for tokens 0 .. vocabulary-1 and so many learned positions, 0 for none.
 LanguageModel make_model(const TrainOptions& options, Index vocabulary, Index positions);
 
-/// The model of a run, with the parameters of its checkpoint; the data it learned from may be gone.
-/// Sets the number of threads to the run's. Throws Error for settings that are not allowed or
-/// differ from the checkpoint's.
-LanguageModel trained_model(const TrainOptions& options, const std::filesystem::path& checkpoint);
-
-/// The model of a run, with the parameters of its checkpoint. Sets the number of threads to the
+/// The model of a run, with the parameters of its checkpoint, on a device and with activations of
+/// the parameters' type; the data it learned from may be gone. Sets the number of threads to the
 /// run's. Throws Error for settings that are not allowed or differ from the checkpoint's.
-LanguageModel trained_model(const TrainOptions& options, const std::filesystem::path& checkpoint);
+LanguageModel trained_model(const TrainOptions& options, const std::filesystem::path& checkpoint,
+                            Device device);
+
+/// The device of this name, or where none is given that of the run, or the CPU if this machine
+/// does not have it.
+Device device_for(const std::string& name, const TrainOptions& run);
 
 struct Evaluation {
   double loss = 0;  ///< mean over the counted targets
@@ -62,13 +64,19 @@ class Training {
   /// Throws Error for settings that are not allowed; nothing is written.
   explicit Training(const TrainOptions& options);
 
+  /// Loss and norm are scalars where the model is: on CUDA, reading them waits for the step.
   struct Step {
-    double loss = 0;
-    double gradient_norm = 0;  ///< before clipping; 0 when clipping is off
+    Tensor loss;
+    Tensor gradient_norm;  ///< before clipping; 0 when clipping is off
     double rate = 0;
   };
-  /// Draws a batch and learns from it. Throws Error if the loss is not finite.
+  /// Draws a batch and learns from it. Throws Error if the loss is not finite; on CUDA that is for
+  /// the reader to see, with check_finite.
   Step step();
+  void check_finite(double loss) const;
+  /// Waits for what has been begun on the device.
+  void wait() const;
+  Device device() const { return device_; }
   Index steps() const { return optimizer_.steps(); }
 
   Evaluation report_evaluation();
@@ -86,13 +94,20 @@ class Training {
   void load(const std::filesystem::path& checkpoint);
 
  private:
+  void learn();
+
   TrainOptions options_;
+  Device device_;
   std::unique_ptr<Task> task_;
   LanguageModel model_;
   Index parameter_count_;
   AdamW optimizer_;
   Schedule schedule_;
   Rng batches_;
+  // What a step reads and leaves; a captured one finds them where they are.
+  Tensor tokens_, targets_, loss_, gradient_norm_;
+  std::unique_ptr<CapturedGraph> graph_;
+  Index eager_steps_ = 0;
 };
 
 }  // namespace vla

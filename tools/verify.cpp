@@ -100,7 +100,8 @@ void verify_inverse_penalty(GoldenCase& c) {
     auto* values = unit_vectors.mutable_data<decltype(zero)>();
     for (Index i = 0; i < time * d; ++i) values[i / d * d * d + i % d * (d + 1)] = 1;
   });
-  const Var columns = inverse_penalty(Var(unit_vectors), penalty, {.form = c.form()}).output;
+  const Var columns =
+      inverse_penalty(Var(unit_vectors.to(c.device())), penalty, {.form = c.form()}).output;
   c.compare("A_final", slice(columns, 1, time - 1, time).value().reshape(Shape{d, d}));
 }
 
@@ -165,7 +166,7 @@ void verify_case(GoldenCase& c) {
 
 }  // namespace
 
-int run_verify(const std::vector<std::string>& files, DType dtype, double tolerance,
+int run_verify(const std::vector<std::string>& files, DType dtype, Device device, double tolerance,
                std::ostream& out) {
   check(is_floating(dtype), "verify: element type ", dtype, " is not allowed; float64 or float32");
   if (tolerance <= 0) tolerance = dtype == DType::float64 ? 1e-9 : 1e-4;
@@ -173,7 +174,7 @@ int run_verify(const std::vector<std::string>& files, DType dtype, double tolera
   std::string unreadable;
   for (const std::string& file : files) {
     try {
-      GoldenCase c(file, dtype, tolerance, out);
+      GoldenCase c(file, dtype, device, tolerance, out);
       verify_case(c);
       passed = passed && c.passed();
     } catch (const Error& error) {  // the other files are still worth a verdict

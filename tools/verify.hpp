@@ -15,7 +15,7 @@ namespace vla {
 /// case of an unknown kind counts as a failure. tolerance <= 0: 1e-9 in float64, 1e-4 in float32.
 /// The form of a case: tests/golden/README.md. Throws Error, after the other files, for one that is
 /// not of that form.
-int run_verify(const std::vector<std::string>& files, DType dtype, double tolerance,
+int run_verify(const std::vector<std::string>& files, DType dtype, Device device, double tolerance,
                std::ostream& out);
 
 }  // namespace vla

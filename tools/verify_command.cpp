@@ -12,6 +12,7 @@ namespace {
 struct Request {
   std::vector<std::string> files;
   DType dtype = DType::float64;
+  std::string device = "cpu";
   double tolerance = 0;
 };
 
@@ -27,12 +28,14 @@ Command verify_command(CLI::App& program) {
   const auto request = std::make_shared<Request>();
   app->add_option("files", request->files, "golden cases")->type_name("FILE")->required();
   add_setting(*app, "dtype", request->dtype, "float64 or float32");
+  add_setting(*app, "device", request->device, kDeviceHelp);
   add_setting(*app, "tolerance", request->tolerance,
               "largest relative error; 0: 1e-9 in float64, 1e-4 in float32");
   return {app, [request] {
             check(std::isfinite(request->tolerance) && request->tolerance >= 0, "--tolerance ",
                   request->tolerance, " is not allowed; 0 or more");
-            return run_verify(request->files, request->dtype, request->tolerance, std::cout);
+            return run_verify(request->files, request->dtype, parse_device(request->device),
+                              request->tolerance, std::cout);
           }};
 }
 

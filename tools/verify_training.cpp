@@ -45,7 +45,8 @@ Tensor of_step(const GoldenCase& c, const std::string& array, Index step) {
   return Tensor::from<std::int64_t>(
       {all.size(1), all.size(2)},
       all.values<std::int64_t>().subspan(static_cast<std::size_t>(step * count),
-                                         static_cast<std::size_t>(count)));
+                                         static_cast<std::size_t>(count)),
+      c.device());
 }
 
 // The loss does not depend on softmax's key bias, so its gradient is rounding noise, which Adam
@@ -102,7 +103,7 @@ void verify_training(GoldenCase& c) {
       compare_all(c, "grad0.", parameters_by_name, [&](const Var& p) { return gradients[p]; });
     }
     our_losses.push_back(loss.value().item());
-    our_norms.push_back(adam.step(gradients, {.clip = c.number("optimizer.grad_clip")}));
+    our_norms.push_back(adam.step(gradients, {.clip = c.number("optimizer.grad_clip")}).item());
   }
   const auto compare_numbers = [&](const std::string& name, const std::vector<double>& ours,
                                    const std::vector<double>& theirs) {
