@@ -29,7 +29,7 @@ BOOST_AUTO_TEST_CASE(every_case_in_float64) {
   BOOST_REQUIRE(files.size() == 20u);
   for (const std::string& file : files) {
     std::ostringstream lines;
-    const int failed = run_verify({file}, DType::float64, 1e-9, lines);
+    const int failed = run_verify({file}, DType::float64, Device{}, 1e-9, lines);
     BOOST_TEST(failed == 0, lines.str());
   }
 }
@@ -37,7 +37,7 @@ BOOST_AUTO_TEST_CASE(every_case_in_float64) {
 BOOST_AUTO_TEST_CASE(every_case_in_float32) {
   for (const std::string& file : golden_files()) {
     std::ostringstream lines;
-    const int failed = run_verify({file}, DType::float32, 1e-4, lines);
+    const int failed = run_verify({file}, DType::float32, Device{}, 1e-4, lines);
     BOOST_TEST(failed == 0, lines.str());
   }
 }
@@ -52,14 +52,14 @@ BOOST_AUTO_TEST_CASE(a_wrong_number_is_found) {
   const fs::path path = folder / "wrong.safetensors";
   write_safetensors(path, file);
   std::ostringstream lines;
-  BOOST_TEST(run_verify({path.string()}, DType::float64, 0, lines) == 1);
+  BOOST_TEST(run_verify({path.string()}, DType::float64, Device{}, 0, lines) == 1);
   for (const char* line : {"vla_exact_plain/step grad.lambda0", "vla_exact_plain/chunk grad.lam"})
     BOOST_TEST((lines.str().find(line) != std::string::npos), line << " in " << lines.str());
 
   file.metadata["case"] = "mamba";
   write_safetensors(path, file);
   std::ostringstream unknown;
-  BOOST_TEST(run_verify({path.string()}, DType::float64, 0, unknown) == 1);
+  BOOST_TEST(run_verify({path.string()}, DType::float64, Device{}, 0, unknown) == 1);
   BOOST_TEST(unknown.str() == "mamba unknown kind of case\n");
   fs::remove_all(folder);
 }

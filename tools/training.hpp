@@ -84,6 +84,7 @@ class Training {
 
   const Task& task() const { return *task_; }
   Index parameters() const { return parameter_count_; }
+  const std::vector<Parameter>& all_parameters() const { return optimizer_.parameters(); }
   /// That of the mixers; automatic where they have none.
   OperatorForm operator_form() {
     return model_.body().blocks().front().mixer->form(task_->length());

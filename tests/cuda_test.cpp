@@ -1,0 +1,302 @@
+// The CUDA backend as a whole: memory, errors, graphs, training.
+
+#include <algorithm>
+#include <filesystem>
+#include <sstream>
+
+#include "framework/cuda/graph.hpp"
+#include "framework/cuda/runtime.hpp"
+#include "framework/framework.hpp"
+#include "models/models.hpp"
+#include "tests/compare.hpp"
+#include "tests/cuda_guard.hpp"
+#include "tools/training.hpp"
+#include "tools/verify.hpp"
+
+namespace vla {
+namespace {
+
+namespace fs = std::filesystem;
+
+TrainOptions small(const std::string& model, const std::string& device, DType dtype) {
+  TrainOptions options;
+  options.model = model;
+  options.device = device;
+  options.mixer.attention.width = 32;
+  options.mixer.attention.heads = 2;
+  options.mixer.attention.dtype = dtype;
+  options.hidden = 48;
+  options.batch = 8;
+  options.data.pairs = 4;
+  options.data.vocabulary = 32;
+  options.steps = 100;
+  options.warm_up = 5;
+  return options;
+}
+
+struct Trained {
+  std::vector<double> losses, norms;
+  std::vector<Tensor> parameters;
+};
+
+// The losses, norms and parameters of a short training.
+Trained trained(const TrainOptions& options, int steps) {
+  Training training(options);
+  Trained result;
+  for (int i = 0; i < steps; ++i) {
+    const Training::Step step = training.step();
+    result.losses.push_back(step.loss.item());
+    result.norms.push_back(step.gradient_norm.item());
+  }
+  for (const Parameter& parameter : training.all_parameters())
+    result.parameters.push_back(parameter.variable.value().to(Device{}));
+  return result;
+}
+
+void check_identical(const Trained& a, const Trained& b) {
+  BOOST_TEST(a.losses == b.losses, boost::test_tools::per_element());
+  BOOST_TEST(a.norms == b.norms, boost::test_tools::per_element());
+  BOOST_REQUIRE(a.parameters.size() == b.parameters.size());
+  for (std::size_t i = 0; i < a.parameters.size(); ++i) {
+    const auto left = a.parameters[i].to(DType::float64),
+               right = b.parameters[i].to(DType::float64);
+    BOOST_TEST(std::ranges::equal(left.values<double>(), right.values<double>()),
+               "parameter " << i);
+  }
+}
+
+Tensor numbers(const std::vector<double>& values) {
+  return Tensor::from({static_cast<Index>(values.size())}, values);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(cuda, NEEDS_CUDA)
+
+BOOST_AUTO_TEST_CASE(tensors_go_there_and_back) {
+  const Tensor x = Rng(1).normal({3, 5}, DType::float64);
+  check_close(x.to(kCuda).to(Device{}), x, 0);
+  check_close(x.to(kCuda).to(DType::float32).to(Device{}), x.to(DType::float32), 0);
+  check_close(x.to(kCuda).to(DType::bfloat16).to(Device{}), x.to(DType::bfloat16), 0);
+  BOOST_TEST(Tensor::full({}, 2.5, DType::float32, kCuda).item() == 2.5);
+  const Tensor range = Tensor::range(3, 7, kCuda).to(Device{});
+  const std::vector<Index> expected{3, 4, 5, 6};
+  BOOST_TEST(range.values<Index>() == expected, boost::test_tools::per_element());
+  Tensor target = Tensor::zeros({3, 5}, DType::float64, kCuda);
+  target.copy_from(x);
+  target.accumulate(x.to(kCuda));
+  check_close(target.to(Device{}), scale(Var(x), 2).value(), 0);
+  BOOST_TEST(Tensor({0, 4}, DType::float32, kCuda).to(Device{}).elements() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(mixed_devices_are_named) {
+  const Var here(numbers({1, 2})), there(numbers({1, 2}).to(kCuda));
+  BOOST_CHECK_EXCEPTION(add(here, there), Error,
+                        says("add: inputs are on cpu and cuda:0; one device is needed"));
+  BOOST_CHECK_EXCEPTION(there.value().values<double>(), Error,
+                        says("access from the CPU to a tensor on cuda:0"));
+  BOOST_CHECK_EXCEPTION(parse_device("cuda:99"), Error, [](const Error& error) {
+    return std::string(error.what()).starts_with("device 'cuda:99' is not available: this machine");
+  });
+}
+
+BOOST_AUTO_TEST_CASE(what_a_kernel_finds_wrong_is_thrown_where_a_value_is_read) {
+  const Var table(Tensor::zeros({5, 2}, DType::float32, kCuda));
+  const Var rows = embedding(table, Tensor::from<Index>({2}, {4, 5}, kCuda));
+  BOOST_CHECK_EXCEPTION(rows.value().to(Device{}), Error,
+                        says("embedding: token 5 is out of range; allowed: 0 to 4"));
+  const Var loss = cross_entropy(Var(Tensor::zeros({2, 3}, DType::float32, kCuda)),
+                                 Tensor::from<Index>({2}, {0, 7}, kCuda));
+  BOOST_CHECK_EXCEPTION(
+      loss.value().item(), Error,
+      says("cross_entropy: target 7 is out of range; allowed: 0 to 2, or the index to ignore"));
+  // It is thrown once.
+  BOOST_TEST(Tensor::full({}, 1, DType::float32, kCuda).item() == 1);
+}
+
+BOOST_AUTO_TEST_CASE(a_norm_that_is_not_finite_moves_nothing) {
+  const Var p = Var::parameter(numbers({1, 2}).to(kCuda), "p");
+  AdamW adam({{"p", p}});
+  Gradients gradients;
+  gradients.add(p, numbers({1, std::nan("")}).to(kCuda));
+  adam.step(gradients, {.clip = 1});
+  BOOST_CHECK_THROW(p.value().to(Device{}), Error);
+  check_close(p.value().to(Device{}), numbers({1, 2}), 0);
+}
+
+BOOST_AUTO_TEST_CASE(optimisers_agree_with_the_cpu) {
+  const auto moved = [](Device device, bool adam) {
+    Rng rng(2);
+    std::vector<Parameter> parameters;
+    for (int i = 0; i < 70; ++i)  // more than one launch takes
+      parameters.push_back(
+          {std::to_string(i), Var::parameter(rng.normal({i * 100}, DType::float64).to(device))});
+    std::unique_ptr<Optimizer> optimizer;
+    if (adam)
+      optimizer = std::make_unique<AdamW>(parameters, AdamOptions{.weight_decay = 0.1});
+    else
+      optimizer = std::make_unique<Sgd>(parameters, SgdOptions{.momentum = 0.9});
+    std::vector<Tensor> results;
+    for (int step = 0; step < 3; ++step) {
+      Gradients gradients;
+      for (const Parameter& parameter : parameters)
+        gradients.add(parameter.variable,
+                      rng.normal(parameter.variable.shape(), DType::float64).to(device));
+      results.push_back(optimizer->step(gradients, {.rate_share = 0.5, .clip = 3}).to(Device{}));
+    }
+    for (const Parameter& parameter : parameters)
+      results.push_back(parameter.variable.value().to(Device{}));
+    return results;
+  };
+  for (bool adam : {true, false}) {
+    const std::vector<Tensor> here = moved({}, adam), there = moved(kCuda, adam);
+    for (std::size_t i = 0; i < here.size(); ++i)
+      if (here[i].elements() > 0) check_close(there[i], here[i], 1e-13);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(random_numbers_are_those_of_the_cpu) {
+  for (const std::uint64_t skipped : {0, 1, 2, 3, 7}) {
+    for (Index count : {1, 3, 5, 1000, 4099}) {
+      const Tensor x = Tensor::full({count}, 1, DType::float64);
+      Rng here(9, 4), there(9, 4);
+      here.reserve(skipped);
+      there.reserve(skipped);
+      for (double rate : {0.1, 0.5, 0.9}) {
+        const Var kept = dropout(Var(x), {.rate = rate, .train = true}, here);
+        const Var same = dropout(Var(x.to(kCuda)), {.rate = rate, .train = true}, there);
+        check_close(same.value().to(Device{}), kept.value(), 0);
+      }
+      BOOST_TEST((here.state() == there.state()));
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_shortage_of_memory_is_an_error_to_recover_from) {
+  const Tensor kept = Tensor::zeros({1000}, DType::float32, kCuda);
+  limit_memory(memory_statistics(kCuda).live + (std::size_t{1} << 20), kCuda);
+  try {
+    Tensor large({1 << 20}, DType::float32, kCuda);
+    BOOST_ERROR("a tensor beyond the limit was made");
+  } catch (const OutOfMemory& error) {
+    BOOST_TEST(error.requested >= std::size_t{4} << 20);
+    BOOST_TEST(error.live > 0u);
+    BOOST_TEST(error.peak >= error.live);
+    BOOST_REQUIRE(!error.largest.empty());
+    BOOST_TEST(std::string(error.what()).starts_with("out of memory on cuda:0: "));
+  }
+  limit_memory(0, kCuda);
+  BOOST_TEST(sum(Var(kept) + 1.0).value().item() == 1000);
+  // And the device's own.
+  try {
+    Tensor beyond({Index{1} << 42}, DType::float64, kCuda);
+    BOOST_ERROR("32 TB were found");
+  } catch (const OutOfMemory&) {
+  }
+  BOOST_TEST(sum(Var(kept) + 1.0).value().item() == 1000);
+}
+
+BOOST_AUTO_TEST_CASE(memory_stays_flat) {
+  Training training(small("vla", "cuda", DType::float32));
+  for (int i = 0; i < 5; ++i) training.step();
+  training.wait();
+  const MemoryStatistics before = memory_statistics(kCuda);
+  for (int i = 0; i < 300; ++i) training.step();
+  training.wait();
+  const MemoryStatistics after = memory_statistics(kCuda);
+  BOOST_TEST(after.live == before.live);
+  BOOST_TEST(after.cached == before.cached);
+}
+
+BOOST_AUTO_TEST_CASE(golden_cases) {
+  for (const auto& entry : fs::directory_iterator(fs::path(VLA_SOURCE_DIR) / "tests/golden")) {
+    if (entry.path().extension() != ".safetensors") continue;
+    std::ostringstream lines;
+    try {
+      const int failed = run_verify({entry.path().string()}, DType::float64, kCuda, 1e-9, lines);
+      BOOST_TEST(failed == 0, lines.str());
+    } catch (const Error& error) {
+      BOOST_ERROR(entry.path().filename().string() << ": " << error.what());
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(training_agrees_with_the_cpu) {
+  for (const ModelKind& kind : model_kinds()) {
+    BOOST_TEST_CONTEXT(kind.name) {
+      const std::string model(kind.name);
+      const Trained here = trained(small(model, "cpu", DType::float64), 3),
+                    there = trained(small(model, "cuda", DType::float64), 3);
+      check_close(numbers(there.losses), numbers(here.losses), 1e-9);
+      check_close(numbers(there.norms), numbers(here.norms), 1e-8);
+      const Trained narrow = trained(small(model, "cuda", DType::float32), 3);
+      check_close(numbers(narrow.losses), numbers(here.losses), 1e-4);
+      TrainOptions half = small(model, "cuda", DType::float32);
+      half.precision = "bf16";
+      check_close(numbers(trained(half, 3).losses), numbers(here.losses), 2e-2);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(the_same_seed_gives_the_same_bits) {
+  for (const char* model : {"vla", "vla-v3", "deltanet", "softmax"}) BOOST_TEST_CONTEXT(model) {
+      const TrainOptions options = small(model, "cuda", DType::float32);
+      check_identical(trained(options, 8), trained(options, 8));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_captured_step_is_the_step) {
+  for (const ModelKind& kind : model_kinds()) BOOST_TEST_CONTEXT(kind.name) {
+      TrainOptions eager = small(std::string(kind.name), "cuda", DType::float32);
+      TrainOptions captured = eager;
+      captured.graph = true;
+      check_identical(trained(eager, 12), trained(captured, 12));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_captured_graph_draws_on) {
+  Rng eager(3), replayed(3);
+  const Var x(Tensor::full({1000}, 1, DType::float32, kCuda));
+  const DropoutOptions options{.rate = 0.3, .train = true};
+  dropout(x, options, replayed);
+  dropout(x, options, eager);
+  Tensor out;
+  CapturedGraph graph(kCuda, [&] {
+    const Var once = dropout(x, options, replayed);
+    out = (once + dropout(x, options, replayed)).value();
+  });
+  for (int i = 0; i < 3; ++i) {
+    graph.replay();
+    const Var once = dropout(x, options, eager);
+    check_close(out.to(Device{}), (once + dropout(x, options, eager)).value().to(Device{}), 0);
+    BOOST_TEST((eager.state() == replayed.state()));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_capture_that_fails_leaves_the_device_usable) {
+  const Var x(Tensor::full({4}, 1, DType::float32, kCuda));
+  BOOST_CHECK_THROW(CapturedGraph(kCuda, [&] { sum(x).value().item(); }), Error);
+  BOOST_TEST(sum(x).value().item() == 4);
+}
+
+BOOST_AUTO_TEST_CASE(streams_agree_with_the_cpu) {
+  for (const char* model : {"vla", "vla-v3", "deltanet", "linear", "softmax"}) {
+    TrainOptions options = small(model, "cpu", DType::float64);
+    options.positions = false;
+    const auto written = [&](Device device) {
+      LanguageModel language = make_model(options, 32, 0);
+      move_to(language, device);
+      Generator generator(language, {.temperature = 0}, 1);
+      generator.read(std::vector<Index>{3, 1, 4, 1, 5, 9, 2, 6});
+      std::vector<Index> tokens;
+      for (int i = 0; i < 20; ++i) tokens.push_back(generator.next());
+      return tokens;
+    };
+    BOOST_TEST_CONTEXT(model)
+    BOOST_TEST(written(kCuda) == written({}), boost::test_tools::per_element());
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace vla
