@@ -1,14 +1,9 @@
-#include <bit>
-
-#include "framework/cuda/piece.cuh"
-#include "framework/ops/reduce_cuda.hpp"
+#include "framework/cuda/columns.cuh"
 
 namespace vla::cuda {
 namespace {
 
 // --- sums and maxima ----------------------------------------------------------------------------
-
-constexpr Index kWantedBlocks = 1024;  // enough for every multiprocessor of a large device
 
 // The runs are cut into segments, the last of which may be shorter: the threads of a segment write
 // one result, and results of several segments are folded again. The cut depends on sizes alone.
@@ -18,7 +13,7 @@ struct Cut {
 
 Cut cut_run(Index length, Index wanted, Index least, Index most) {
   const Index segment = std::clamp(wanted, least, most);
-  return {length, segment, std::max<Index>(1, (length + segment - 1) / segment)};
+  return {length, segment, std::max<Index>(1, parts_of(length, segment))};
 }
 
 template <class Fold>
@@ -54,41 +49,32 @@ __global__ void fold_rows_kernel(const In* x, Index outer, Cut cut, Out* y) {
 }
 
 // Of runs that lie side by side: y (outer, segments, inner). A block folds one segment of some
-// columns: `column_threads` (a power of 2) stand side by side, the others in the rows below.
+// columns; see Tiling.
 template <class Fold, class In, class Out, int size>
 __global__ void fold_columns_kernel(const In* x, Index inner, Cut cut, int column_threads,
                                     Index tiles, Out* y) {
   using A = Accumulated<In>;
-  __shared__ A parts[kThreads][size];
-  const int thread = threadIdx.x;
-  const int row_thread = thread / column_threads, row_threads = kThreads / column_threads;
+  const int row_thread = threadIdx.x / column_threads;
   const Index column =
-      (Index(blockIdx.x) % tiles * column_threads + thread % column_threads) * size;
+      (Index(blockIdx.x) % tiles * column_threads + threadIdx.x % column_threads) * size;
   const Index item = Index(blockIdx.x) / tiles;
   const Index begin = item % cut.segments * cut.segment;
   const Index end = std::min(cut.length, begin + cut.segment);
   const In* run = x + item / cut.segments * cut.length * inner + column;
-  A sums[size];
+  A parts[size];
 #pragma unroll
-  for (int j = 0; j < size; ++j) sums[j] = A(Fold::start);
+  for (int j = 0; j < size; ++j) parts[j] = A(Fold::start);
   if (column < inner) {
 #pragma unroll 4
-    for (Index row = begin + row_thread; row < end; row += row_threads) {
+    for (Index row = begin + row_thread; row < end; row += kThreads / column_threads) {
       const auto piece = read_piece<size>(run + row * inner);
 #pragma unroll
-      for (int j = 0; j < size; ++j) sums[j] = Fold::fold(sums[j], widened(piece.elements[j]));
+      for (int j = 0; j < size; ++j) parts[j] = Fold::fold(parts[j], widened(piece.elements[j]));
     }
   }
-#pragma unroll
-  for (int j = 0; j < size; ++j) parts[thread][j] = sums[j];
-  for (int half = row_threads / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (row_thread < half)
-      for (int j = 0; j < size; ++j)
-        parts[thread][j] = Fold::fold(parts[thread][j], parts[thread + half * column_threads][j]);
-  }
+  combine_column(parts, column_threads, Folding<Fold>());
   if (row_thread == 0 && column < inner)
-    for (int j = 0; j < size; ++j) y[item * inner + column + j] = Out(parts[thread][j]);
+    for (int j = 0; j < size; ++j) y[item * inner + column + j] = Out(parts[j]);
 }
 
 template <class Fold, class In, class Out>
@@ -106,17 +92,6 @@ void fold_rows(const Tensor& x, const FoldRun& run, const Cut& cut, Tensor& y) {
   });
 }
 
-// How columns are shared out among blocks and their threads.
-struct Tiling {
-  int column_threads;
-  Index tiles;
-};
-
-Tiling tiling(Index pieces) {
-  const Index side = std::bit_ceil(static_cast<std::uint64_t>(std::clamp<Index>(pieces, 1, kWarp)));
-  return {static_cast<int>(side), (pieces + side - 1) / side};
-}
-
 template <class Fold, class In, class Out>
 void fold_columns(const Tensor& x, const FoldRun& run, const Cut& cut, Tensor& y) {
   with_piece_size<In>(run.inner, [&](auto size) {
@@ -128,8 +103,6 @@ void fold_columns(const Tensor& x, const FoldRun& run, const Cut& cut, Tensor& y
   });
 }
 
-Index parts_of(Index whole, Index part) { return (whole + part - 1) / part; }
-
 // Segments are short enough that no thread adds up more than 128 elements in a float.
 Cut cut_for(const Tensor& x, const FoldRun& run) {
   if (run.inner == 1) {
@@ -138,7 +111,7 @@ Cut cut_for(const Tensor& x, const FoldRun& run) {
   }
   const Index pack = 16 / static_cast<Index>(element_bytes(x.dtype()));
   const Tiling by = tiling(run.inner % pack == 0 ? run.inner / pack : run.inner);
-  const Index rows = kThreads / by.column_threads;
+  const Index rows = by.row_threads();
   return cut_run(run.length, parts_of(run.outer * run.length * by.tiles, kWantedBlocks), 8 * rows,
                  128 * rows);
 }
