@@ -107,14 +107,20 @@ __device__ void write_values(Into* into, Index width, const Function& function,
 }
 
 /// Calls function(plan) with the RowPlan for rows of `width` elements of type T: a warp for each up
-/// to 1024 elements, a block from there on, and packs where the rows are whole packs.
+/// to 1024 elements, a block from there on, and packs where the rows are whole packs. Threads that
+/// hold less than they could need fewer registers, so that more of them run at once.
 template <class T, class Function>
 void with_row_plan(Index width, Function&& function) {
-  constexpr int size = Pack<T>::kSize, held = std::min(8, 1024 / (kWarp * size));
+  constexpr int size = Pack<T>::kSize, most = std::min(8, 1024 / (kWarp * size));
   const bool packs = width % size == 0;
-  if (packs && width <= held * kWarp * size)
-    function(RowPlan<kWarp, size, held>());
-  else if (packs && width <= 8 * kThreads * size)
+  const Index pieces = width / size;
+  if (packs && pieces <= 2 * kWarp)
+    function(RowPlan<kWarp, size, 2>());
+  else if (packs && pieces <= most * kWarp)
+    function(RowPlan<kWarp, size, most>());
+  else if (packs && pieces <= 2 * kThreads)
+    function(RowPlan<kThreads, size, 2>());
+  else if (packs && pieces <= 8 * kThreads)
     function(RowPlan<kThreads, size, 8>());
   else if (packs)
     function(RowPlan<kThreads, size, 0>());
