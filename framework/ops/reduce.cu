@@ -164,19 +164,45 @@ __global__ void running_rows_kernel(const T* x, Index length, bool reverse, T* y
   }
 }
 
-// Along runs that lie side by side: a thread for each.
-template <class T>
-__global__ void running_columns_kernel(const T* x, FoldRun run, bool reverse, T* y) {
+// Along runs that lie side by side, cut into segments: a thread for each segment of each run. It
+// writes its running sums to y, from the sums `before` (outer, segments, inner) of all up to the
+// end of each segment on, or with `totals` only its last sum, to an array of that shape.
+template <bool totals, class T, class Out>
+__global__ void running_columns_kernel(const T* x, FoldRun run, Cut cut, bool reverse,
+                                       const double* before, Out* y) {
   const Index item = thread_index();
-  if (item >= run.outer * run.inner) return;
-  const Index first = item / run.inner * run.length * run.inner + item % run.inner;
-  double sum = 0;
+  if (item >= run.outer * cut.segments * run.inner) return;
+  const Index column = item % run.inner, segment = item / run.inner % cut.segments;
+  const Index first = item / run.inner / cut.segments * run.length * run.inner + column;
+  const Index end = std::min(run.length, (segment + 1) * cut.segment);
+  double sum = before && segment > 0 ? before[item - run.inner] : 0;
 #pragma unroll 4
-  for (Index step = 0; step < run.length; ++step) {
+  for (Index step = segment * cut.segment; step < end; ++step) {
     const Index place = first + (reverse ? run.length - 1 - step : step) * run.inner;
     sum += double(widened(x[place]));
-    y[place] = T(sum);
+    if constexpr (!totals) y[place] = Out(sum);
   }
+  if constexpr (totals) y[item] = sum;
+}
+
+// Few runs would leave most of the device idle, so then they are cut.
+template <class T>
+void running_columns(const Tensor& x, const FoldRun& run, bool reverse, Tensor& y) {
+  const Launch launch("cumulative_sum", x.device());
+  const Index runs = std::max<Index>(1, run.outer * run.inner);
+  const Index wanted = parts_of(run.length * runs, kWantedBlocks * kThreads);
+  const Cut cut = cut_run(run.length, wanted, 64, std::max<Index>(64, run.length));
+  const Grid grid = grid_for(run.outer * cut.segments * run.inner);
+  Tensor sums, before;
+  if (cut.segments > 1) {
+    sums = Tensor({run.outer, cut.segments, run.inner}, DType::float64, x.device());
+    before = empty_like(sums);
+    launch(running_columns_kernel<true, T, double>, grid, x.data<T>(), run, cut, reverse, nullptr,
+           sums.mutable_data<double>());
+    running_sum(sums, {run.outer, cut.segments, run.inner}, false, before);
+  }
+  launch(running_columns_kernel<false, T, T>, grid, x.data<T>(), run, cut, reverse,
+         data_or_null<double>(before), y.mutable_data<T>());
 }
 
 // --- element by element -------------------------------------------------------------------------
@@ -246,8 +272,7 @@ void running_sum(const Tensor& x, const FoldRun& run, bool reverse, Tensor& y) {
       launch(running_rows_kernel<T>, grid_for(run.outer * kThreads), x.data<T>(), run.length,
              reverse, y.mutable_data<T>());
     else
-      launch(running_columns_kernel<T>, grid_for(run.outer * run.inner), x.data<T>(), run, reverse,
-             y.mutable_data<T>());
+      running_columns<T>(x, run, reverse, y);
   });
 }
 
