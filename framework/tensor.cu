@@ -1,4 +1,4 @@
-#include "framework/cuda/kernel.cuh"
+#include "framework/cuda/piece.cuh"
 #include "framework/tensor_cuda.hpp"
 
 namespace vla::cuda {
@@ -17,7 +17,17 @@ __global__ void count_kernel(Index begin, Index* into, Index count) {
 
 template <class From, class Into>
 __global__ void convert_kernel(const From* from, Into* into, Index count) {
-  for (Index i = thread_index(); i < count; i += thread_total()) into[i] = Into(from[i]);
+  constexpr int size = 8;  // so that even the smaller type has 8 bytes or more at once
+  const Index pieces = count / size;
+  for (Index i = thread_index(); i < pieces; i += thread_total()) {
+    const auto piece = read_piece<size>(from + i * size);
+    Piece<Into, size> out;
+#pragma unroll
+    for (int j = 0; j < size; ++j) out.elements[j] = Into(piece.elements[j]);
+    write_piece(into + i * size, out);
+  }
+  const Index rest = pieces * size + thread_index();
+  if (rest < count) into[rest] = Into(from[rest]);
 }
 
 template <class T>
@@ -60,8 +70,9 @@ void convert(const Tensor& from, Tensor& into) {
     dispatch_any(into.dtype(), [&](auto into_zero) {
       using From = decltype(from_zero);
       using Into = decltype(into_zero);
-      Launch("cast", into.device())(convert_kernel<From, Into>, grid_for(count, kMostBlocks),
-                                    from.data<From>(), into.mutable_data<Into>(), count);
+      Launch("cast", into.device())(convert_kernel<From, Into>,
+                                    grid_for((count + 7) / 8, kMostBlocks), from.data<From>(),
+                                    into.mutable_data<Into>(), count);
     });
   });
 }

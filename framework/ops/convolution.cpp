@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "framework/ops/convolution_cuda.hpp"
 #include "framework/ops/inputs.hpp"
 #include "framework/ops/rows.hpp"
 
@@ -13,12 +14,11 @@ struct Sizes {
 };
 
 Sizes convolution_sizes(const Tensor& x, const Tensor& weight) {
-  check_inputs("causal_convolution", {&x, &weight});
+  check_parameters("causal_convolution", x, {&weight});
   check(x.rank() == 3, "causal_convolution: x has shape ", x.shape(), "; (B, T, D) is needed");
   check(weight.rank() == 2 && weight.size(0) == x.size(2) && weight.size(1) >= 1,
         "causal_convolution: weight has shape ", weight.shape(), "; (", x.size(2),
         ", taps) with 1 tap or more is needed for x ", x.shape());
-  check_cpu("causal_convolution", x);
   return {x.size(0), x.size(1), x.size(2), weight.size(1)};
 }
 
@@ -91,32 +91,48 @@ Tensor convolve_gradient_weight(const Tensor& dy, const Tensor& x, Sizes size) {
   return transposed<T>(by_tap.reshape(Shape{size.taps, size.width}));
 }
 
+// The gradients of x and weight that are wanted.
+std::vector<Tensor> convolution_gradient(const BackwardContext& at, Sizes size) {
+  const Tensor &dy = at.gradient(), &x = at.saved(0), &weight = at.saved(1);
+  Tensor dx, dweight;
+  if (at.wants(0)) {
+    dx = empty_like(x);
+    const auto on_cpu = [&] {
+      dispatch_floating(x.dtype(), "causal_convolution", [&](auto zero) {
+        convolve_gradient_x<decltype(zero)>(dy, weight, size, dx);
+      });
+    };
+    on_device("causal_convolution", x.device(), on_cpu,
+              [&] { cuda::causal_convolution_gradient_x(dy, weight, dx); });
+  }
+  if (at.wants(1)) {
+    dweight = empty_like(weight);
+    const auto on_cpu = [&] {
+      dispatch_floating(x.dtype(), "causal_convolution", [&](auto zero) {
+        dweight = convolve_gradient_weight<decltype(zero)>(dy, x, size);
+      });
+    };
+    on_device("causal_convolution", x.device(), on_cpu,
+              [&] { cuda::causal_convolution_gradient_weight(dy, x, dweight); });
+  }
+  return {dx, dweight};
+}
+
 }  // namespace
 
 Var causal_convolution(const Var& x, const Var& weight, CallSite site) {
-  const Sizes size = convolution_sizes(x.value(), weight.value());
-  Tensor y = empty_like(x.value());
-  dispatch_floating(x.dtype(), "causal_convolution", [&](auto zero) {
-    convolve<decltype(zero)>(x.value(), weight.value(), size, y);
-  });
+  const Tensor &in = x.value(), &taps = weight.value();
+  const Sizes size = convolution_sizes(in, taps);
+  Tensor y = empty_like(in);
+  const auto on_cpu = [&] {
+    dispatch_floating(in.dtype(), "causal_convolution",
+                      [&](auto zero) { convolve<decltype(zero)>(in, taps, size, y); });
+  };
+  on_device("causal_convolution", in.device(), on_cpu,
+            [&] { cuda::causal_convolution(in, taps, y); });
   return record(
-      "causal_convolution", y, {x, weight}, {x.value(), weight.value()},
-      [size](const BackwardContext& at) -> std::vector<Tensor> {
-        const Tensor &dy = at.gradient(), &x = at.saved(0), &weight = at.saved(1);
-        return dispatch_floating(x.dtype(), "causal_convolution",
-                                 [&](auto zero) -> std::vector<Tensor> {
-                                   using T = decltype(zero);
-                                   Tensor dx, dweight;
-                                   if (at.wants(0)) {
-                                     dx = empty_like(x);
-                                     convolve_gradient_x<T>(dy, weight, size, dx);
-                                   }
-                                   if (at.wants(1))
-                                     dweight = convolve_gradient_weight<T>(dy, x, size);
-                                   return {dx, dweight};
-                                 });
-      },
-      site);
+      "causal_convolution", y, {x, weight}, {in, taps},
+      [size](const BackwardContext& at) { return convolution_gradient(at, size); }, site);
 }
 
 }  // namespace vla

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "framework/ops/dropout_cuda.hpp"
 #include "framework/ops/inputs.hpp"
 #include "framework/parallel.hpp"
 
@@ -54,10 +55,12 @@ void drop(const Tensor& x, const RandomState& state, double rate, Tensor& y) {
 }
 
 Tensor dropped(const Tensor& x, const RandomState& state, double rate) {
-  check_cpu("dropout", x);
   Tensor y = empty_like(x);
-  dispatch_floating(x.dtype(), "dropout",
-                    [&](auto zero) { drop<decltype(zero)>(x, state, rate, y); });
+  const auto on_cpu = [&] {
+    dispatch_floating(x.dtype(), "dropout",
+                      [&](auto zero) { drop<decltype(zero)>(x, state, rate, y); });
+  };
+  on_device("dropout", x.device(), on_cpu, [&] { cuda::dropout(x, state, nullptr, rate, y); });
   return y;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "framework/ops/embedding_cuda.hpp"
 #include "framework/ops/inputs.hpp"
 #include "framework/ops/rows.hpp"
 
@@ -15,7 +16,9 @@ void check_tokens(const Tensor& table, const Tensor& tokens) {
         "embedding: tokens of int64 are needed");
   check(tokens.device() == table.device(), "embedding: the table is on ", table.device(),
         ", tokens on ", tokens.device(), "; one device is needed");
-  check_cpu("embedding", table);
+}
+
+void check_range(const Tensor& table, const Tensor& tokens) {
   for (Index token : tokens.values<Index>())
     check(token >= 0 && token < table.size(0), "embedding: token ", token,
           " is out of range; allowed: 0 to ", table.size(0) - 1);
@@ -58,16 +61,26 @@ Var embedding(const Var& table, const Tensor& tokens, CallSite site) {
   std::vector<Index> sizes = tokens.shape().sizes();
   sizes.push_back(table.size(1));
   Tensor y(Shape(std::move(sizes)), table.dtype(), table.device());
-  dispatch_floating(table.dtype(), "embedding",
-                    [&](auto zero) { gather_rows<decltype(zero)>(table.value(), tokens, y); });
+  const auto on_cpu = [&] {
+    check_range(table.value(), tokens);
+    dispatch_floating(table.dtype(), "embedding",
+                      [&](auto zero) { gather_rows<decltype(zero)>(table.value(), tokens, y); });
+  };
+  on_device("embedding", table.device(), on_cpu,
+            [&] { cuda::gather_rows(table.value(), tokens, y); });
   return record(
       "embedding", y, {table}, {tokens},
       [shape = table.shape()](const BackwardContext& at) -> std::vector<Tensor> {
         const Tensor& dy = at.gradient();
-        Tensor dtable = Tensor::zeros(shape, dy.dtype(), dy.device());
-        dispatch_floating(dy.dtype(), "embedding", [&](auto zero) {
-          scatter_rows<decltype(zero)>(dy, at.saved(0), dtable);
-        });
+        const Tensor& tokens = at.saved(0);
+        Tensor dtable(shape, dy.dtype(), dy.device());
+        const auto on_cpu = [&] {
+          dtable.fill(0);
+          dispatch_floating(dy.dtype(), "embedding",
+                            [&](auto zero) { scatter_rows<decltype(zero)>(dy, tokens, dtable); });
+        };
+        on_device("embedding", dy.device(), on_cpu,
+                  [&] { cuda::scatter_rows(dy, tokens, dtable); });
         return {dtable};
       },
       site);

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <vector>
 
+#include "framework/ops/folds.hpp"
 #include "framework/parallel.hpp"
 #include "framework/tensor.hpp"
 
@@ -18,29 +18,6 @@ inline constexpr Index kFoldElements = 1024;
 inline constexpr Index kFoldRows = 64;
 inline constexpr Index kFoldColumns = 512;
 inline constexpr Index kFoldLanes = 32;
-
-struct SumFold {
-  static constexpr auto name = "sum";
-  static constexpr double start = 0;
-  template <class T>
-  static T fold(T sum, T x) {
-    return sum + x;
-  }
-};
-struct MaxFold {
-  static constexpr auto name = "max";
-  static constexpr double start = -std::numeric_limits<double>::infinity();
-  // NaN wins, as an error must not be hidden.
-  template <class T>
-  static T fold(T largest, T x) {
-    return largest >= x || largest != largest ? largest : x;
-  }
-};
-
-/// A tensor seen as (outer, length, inner) while its middle axis is reduced.
-struct FoldRun {
-  Index outer = 1, length = 1, inner = 1;
-};
 
 template <class Fold, class T>
 double fold_elements(const T* x, Index count) {

@@ -1,9 +1,11 @@
 #include "framework/ops/normalize.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "framework/ops/inputs.hpp"
+#include "framework/ops/normalize_cuda.hpp"
 #include "framework/ops/rows.hpp"
 
 namespace vla {
@@ -16,7 +18,7 @@ namespace {
 
 void check_row_parameter(const char* op, const char* name, const Tensor& parameter,
                          const Tensor& x) {
-  check_inputs(op, {&x, &parameter});
+  check_parameters(op, x, {&parameter});
   check(parameter.shape() == Shape{x.size(-1)}, op, ": ", name, " has shape ", parameter.shape(),
         "; (", x.size(-1), ") is needed for x ", x.shape());
 }
@@ -150,9 +152,8 @@ void layer_norm_kernel(const Tensor& x, const Tensor& weight, const Tensor& bias
 }
 
 template <class T>
-Tensor layer_norm_gradient_x(const Tensor& dy, const Tensor& x, const Tensor& weight,
-                             const Tensor& moments, Rows rows) {
-  Tensor dx = empty_like(x);
+void layer_norm_gradient_x(const Tensor& dy, const Tensor& x, const Tensor& weight,
+                           const Tensor& moments, Rows rows, Tensor& dx) {
   const T *upstream = dy.data<T>(), *in = x.data<T>(), *scale = weight.data<T>();
   const T* kept = moments.data<T>();
   T* out = dx.mutable_data<T>();
@@ -160,58 +161,69 @@ Tensor layer_norm_gradient_x(const Tensor& dy, const Tensor& x, const Tensor& we
     layer_norm_gradient_row(upstream + first, in + first, kept[2 * row], kept[2 * row + 1], scale,
                             out + first, rows.width);
   });
-  return dx;
 }
 
-// dweight and dbias, one after the other.
+// dweight and dbias.
 template <class T>
-Tensor layer_norm_gradient_parameters(const Tensor& dy, const Tensor& x, const Tensor& moments,
-                                      Rows rows) {
+void layer_norm_gradient_parameters(const Tensor& dy, const Tensor& x, const Tensor& moments,
+                                    Rows rows, Tensor& dweight, Tensor& dbias) {
   const T *upstream = dy.data<T>(), *in = x.data<T>(), *kept = moments.data<T>();
-  return sum_over_rows<T>(rows.count, 2 * rows.width, [=](Index row, T* sums) {
+  const Tensor both = sum_over_rows<T>(rows.count, 2 * rows.width, [=](Index row, T* sums) {
     const Index first = row * rows.width;
     add_layer_norm_row(upstream + first, in + first, kept[2 * row], kept[2 * row + 1], sums,
                        sums + rows.width, rows.width);
   });
+  std::copy_n(both.data<T>(), rows.width, dweight.mutable_data<T>());
+  std::copy_n(both.data<T>() + rows.width, rows.width, dbias.mutable_data<T>());
 }
 
-// The part of a vector from `begin` on.
-template <class T>
-Tensor part_of(const Tensor& vector, Index begin, Index count) {
-  return Tensor::from<T>({count}, vector.values<T>().subspan(static_cast<std::size_t>(begin),
-                                                             static_cast<std::size_t>(count)));
+// The gradients of x, weight and bias that are wanted.
+std::vector<Tensor> layer_norm_gradient(const BackwardContext& at, Rows rows) {
+  const Tensor &dy = at.gradient(), &x = at.saved(0), &weight = at.saved(1);
+  const Tensor& moments = at.saved(2);
+  Tensor dx, dweight, dbias;
+  if (at.wants(0)) {
+    dx = empty_like(x);
+    const auto on_cpu = [&] {
+      dispatch_floating(x.dtype(), "layer_norm", [&](auto zero) {
+        layer_norm_gradient_x<decltype(zero)>(dy, x, weight, moments, rows, dx);
+      });
+    };
+    on_device("layer_norm", x.device(), on_cpu,
+              [&] { cuda::layer_norm_gradient_x(dy, x, weight, moments, rows, dx); });
+  }
+  if (at.wants(1) || at.wants(2)) {
+    dweight = empty_like(weight), dbias = empty_like(weight);
+    const auto on_cpu = [&] {
+      dispatch_floating(x.dtype(), "layer_norm", [&](auto zero) {
+        layer_norm_gradient_parameters<decltype(zero)>(dy, x, moments, rows, dweight, dbias);
+      });
+    };
+    on_device("layer_norm", x.device(), on_cpu,
+              [&] { cuda::layer_norm_gradient_parameters(dy, x, moments, rows, dweight, dbias); });
+  }
+  return {dx, dweight, dbias};
 }
 
 }  // namespace
 
 Var layer_norm(const Var& x, const Var& weight, const Var& bias, double epsilon, CallSite site) {
-  const Rows rows = rows_of("layer_norm", x.value());
-  check_row_parameter("layer_norm", "weight", weight.value(), x.value());
-  check_row_parameter("layer_norm", "bias", bias.value(), x.value());
+  const Tensor &in = x.value(), &scale = weight.value(), &offset = bias.value();
+  const Rows rows = rows_of("layer_norm", in);
+  check_row_parameter("layer_norm", "weight", scale, in);
+  check_row_parameter("layer_norm", "bias", offset, in);
   check_epsilon("layer_norm", epsilon);
-  check_cpu("layer_norm", x.value());
-  Tensor y = empty_like(x.value()), moments({rows.count, 2}, x.dtype(), x.device());
-  dispatch_floating(x.dtype(), "layer_norm", [&](auto zero) {
-    layer_norm_kernel<decltype(zero)>(x.value(), weight.value(), bias.value(), rows, epsilon, y,
-                                      moments);
-  });
+  Tensor y = empty_like(in), moments({rows.count, 2}, accumulated_dtype(in.dtype()), in.device());
+  const auto on_cpu = [&] {
+    dispatch_floating(in.dtype(), "layer_norm", [&](auto zero) {
+      layer_norm_kernel<decltype(zero)>(in, scale, offset, rows, epsilon, y, moments);
+    });
+  };
+  on_device("layer_norm", in.device(), on_cpu,
+            [&] { cuda::layer_norm(in, scale, offset, rows, epsilon, y, moments); });
   return record(
-      "layer_norm", y, {x, weight, bias}, {x.value(), weight.value(), moments},
-      [rows](const BackwardContext& at) -> std::vector<Tensor> {
-        const Tensor &dy = at.gradient(), &x = at.saved(0), &weight = at.saved(1);
-        return dispatch_floating(x.dtype(), "layer_norm", [&](auto zero) -> std::vector<Tensor> {
-          using T = decltype(zero);
-          Tensor dx, dweight, dbias;
-          if (at.wants(0)) dx = layer_norm_gradient_x<T>(dy, x, weight, at.saved(2), rows);
-          if (at.wants(1) || at.wants(2)) {
-            const Tensor both = layer_norm_gradient_parameters<T>(dy, x, at.saved(2), rows);
-            dweight = part_of<T>(both, 0, rows.width);
-            dbias = part_of<T>(both, rows.width, rows.width);
-          }
-          return {dx, dweight, dbias};
-        });
-      },
-      site);
+      "layer_norm", y, {x, weight, bias}, {in, scale, moments},
+      [rows](const BackwardContext& at) { return layer_norm_gradient(at, rows); }, site);
 }
 
 // --- RMS norm -----------------------------------------------------------------------------------
@@ -264,16 +276,14 @@ void rms_norm_kernel(const Tensor& x, const Tensor& weight, Rows rows, double ep
 }
 
 template <class T>
-Tensor rms_norm_gradient_x(const Tensor& dy, const Tensor& x, const Tensor& weight,
-                           const Tensor& rates, Rows rows) {
-  Tensor dx = empty_like(x);
+void rms_norm_gradient_x(const Tensor& dy, const Tensor& x, const Tensor& weight,
+                         const Tensor& rates, Rows rows, Tensor& dx) {
   const T *upstream = dy.data<T>(), *in = x.data<T>(), *scale = weight.data<T>();
   const T* kept = rates.data<T>();
   T* out = dx.mutable_data<T>();
   each_row(rows, [=](Index row, Index first) {
     rms_norm_gradient_row(upstream + first, in + first, kept[row], scale, out + first, rows.width);
   });
-  return dx;
 }
 
 template <class T>
@@ -285,28 +295,51 @@ Tensor rms_norm_gradient_weight(const Tensor& dy, const Tensor& x, const Tensor&
   });
 }
 
+// The gradients of x and weight that are wanted.
+std::vector<Tensor> rms_norm_gradient(const BackwardContext& at, Rows rows) {
+  const Tensor &dy = at.gradient(), &x = at.saved(0), &weight = at.saved(1), &rates = at.saved(2);
+  Tensor dx, dweight;
+  if (at.wants(0)) {
+    dx = empty_like(x);
+    const auto on_cpu = [&] {
+      dispatch_floating(x.dtype(), "rms_norm", [&](auto zero) {
+        rms_norm_gradient_x<decltype(zero)>(dy, x, weight, rates, rows, dx);
+      });
+    };
+    on_device("rms_norm", x.device(), on_cpu,
+              [&] { cuda::rms_norm_gradient_x(dy, x, weight, rates, rows, dx); });
+  }
+  if (at.wants(1)) {
+    dweight = empty_like(weight);
+    const auto on_cpu = [&] {
+      dispatch_floating(x.dtype(), "rms_norm", [&](auto zero) {
+        dweight = rms_norm_gradient_weight<decltype(zero)>(dy, x, rates, rows);
+      });
+    };
+    on_device("rms_norm", x.device(), on_cpu,
+              [&] { cuda::rms_norm_gradient_weight(dy, x, rates, rows, dweight); });
+  }
+  return {dx, dweight};
+}
+
 }  // namespace
 
 Var rms_norm(const Var& x, const Var& weight, double epsilon, CallSite site) {
-  const Rows rows = rows_of("rms_norm", x.value());
-  check_row_parameter("rms_norm", "weight", weight.value(), x.value());
+  const Tensor &in = x.value(), &scale = weight.value();
+  const Rows rows = rows_of("rms_norm", in);
+  check_row_parameter("rms_norm", "weight", scale, in);
   check_epsilon("rms_norm", epsilon);
-  check_cpu("rms_norm", x.value());
-  Tensor y = empty_like(x.value()), rates({rows.count}, x.dtype(), x.device());
-  dispatch_floating(x.dtype(), "rms_norm", [&](auto zero) {
-    rms_norm_kernel<decltype(zero)>(x.value(), weight.value(), rows, epsilon, y, rates);
-  });
+  Tensor y = empty_like(in), rates({rows.count}, accumulated_dtype(in.dtype()), in.device());
+  const auto on_cpu = [&] {
+    dispatch_floating(in.dtype(), "rms_norm", [&](auto zero) {
+      rms_norm_kernel<decltype(zero)>(in, scale, rows, epsilon, y, rates);
+    });
+  };
+  on_device("rms_norm", in.device(), on_cpu,
+            [&] { cuda::rms_norm(in, scale, rows, epsilon, y, rates); });
   return record(
-      "rms_norm", y, {x, weight}, {x.value(), weight.value(), rates},
-      [rows](const BackwardContext& at) -> std::vector<Tensor> {
-        const Tensor &dy = at.gradient(), &x = at.saved(0), &weight = at.saved(1);
-        return dispatch_floating(x.dtype(), "rms_norm", [&](auto zero) -> std::vector<Tensor> {
-          using T = decltype(zero);
-          return {at.wants(0) ? rms_norm_gradient_x<T>(dy, x, weight, at.saved(2), rows) : Tensor(),
-                  at.wants(1) ? rms_norm_gradient_weight<T>(dy, x, at.saved(2), rows) : Tensor()};
-        });
-      },
-      site);
+      "rms_norm", y, {x, weight}, {in, scale, rates},
+      [rows](const BackwardContext& at) { return rms_norm_gradient(at, rows); }, site);
 }
 
 // --- unit ---------------------------------------------------------------------------------------
@@ -346,9 +379,8 @@ void unit_kernel(const Tensor& x, Rows rows, double floor, Tensor& y, Tensor& le
 }
 
 template <class T>
-Tensor unit_gradient(const Tensor& dy, const Tensor& y, const Tensor& lengths, Rows rows,
-                     double floor) {
-  Tensor dx = empty_like(y);
+void unit_gradient(const Tensor& dy, const Tensor& y, const Tensor& lengths, Rows rows,
+                   double floor, Tensor& dx) {
   const T *upstream = dy.data<T>(), *unit = y.data<T>(), *kept = lengths.data<T>();
   T* out = dx.mutable_data<T>();
   each_row(rows, [=](Index row, Index first) {
@@ -357,7 +389,6 @@ Tensor unit_gradient(const Tensor& dy, const Tensor& y, const Tensor& lengths, R
     else
       unit_gradient_row(upstream + first, unit + first, kept[row], out + first, rows.width);
   });
-  return dx;
 }
 
 }  // namespace
@@ -366,19 +397,27 @@ Var unit(const Var& x, double floor, CallSite site) {
   check_inputs("unit", {&x.value()});
   check(floor > 0 && std::isfinite(floor), "unit: floor ", floor,
         " is not allowed; more than 0, because a zero vector has no direction");
-  check_cpu("unit", x.value());
-  const Rows rows = rows_of("unit", x.value());
-  Tensor y = empty_like(x.value()), lengths({rows.count}, x.dtype(), x.device());
-  dispatch_floating(x.dtype(), "unit", [&](auto zero) {
-    unit_kernel<decltype(zero)>(x.value(), rows, floor, y, lengths);
-  });
+  const Tensor& in = x.value();
+  const Rows rows = rows_of("unit", in);
+  Tensor y = empty_like(in), lengths({rows.count}, accumulated_dtype(in.dtype()), in.device());
+  const auto on_cpu = [&] {
+    dispatch_floating(in.dtype(), "unit",
+                      [&](auto zero) { unit_kernel<decltype(zero)>(in, rows, floor, y, lengths); });
+  };
+  on_device("unit", in.device(), on_cpu, [&] { cuda::unit(in, rows, floor, y, lengths); });
   return record(
       "unit", y, {x}, {y, lengths},
       [rows, floor](const BackwardContext& at) -> std::vector<Tensor> {
         const Tensor &dy = at.gradient(), &y = at.saved(0), &lengths = at.saved(1);
-        return dispatch_floating(y.dtype(), "unit", [&](auto zero) -> std::vector<Tensor> {
-          return {unit_gradient<decltype(zero)>(dy, y, lengths, rows, floor)};
-        });
+        Tensor dx = empty_like(y);
+        const auto on_cpu = [&] {
+          dispatch_floating(y.dtype(), "unit", [&](auto zero) {
+            unit_gradient<decltype(zero)>(dy, y, lengths, rows, floor, dx);
+          });
+        };
+        on_device("unit", y.device(), on_cpu,
+                  [&] { cuda::unit_gradient(dy, y, lengths, rows, floor, dx); });
+        return {dx};
       },
       site);
 }

@@ -9,6 +9,7 @@
 #include "framework/ops/fold.hpp"
 #include "framework/ops/inputs.hpp"
 #include "framework/ops/pointwise.hpp"
+#include "framework/ops/reduce_cuda.hpp"
 
 namespace vla {
 namespace {
@@ -41,7 +42,6 @@ Shape reduced_shape(const Shape& shape, const std::vector<bool>& reduced, bool k
 // several runs, one is reduced after the other. Shares storage with x if nothing is reduced.
 template <class Fold>
 Tensor reduce(const Tensor& x, const std::vector<bool>& reduced) {
-  check_cpu(Fold::name, x);
   Tensor result = x;
   for (int last = x.rank() - 1; last >= 0; --last) {
     if (!reduced[static_cast<std::size_t>(last)] || x.size(last) == 1) continue;
@@ -56,10 +56,13 @@ Tensor reduce(const Tensor& x, const std::vector<bool>& reduced) {
     last = axis + 1;
     for (; axis >= 0; --axis) run.outer *= x.size(axis);
     Tensor next(Shape(std::move(sizes)), x.dtype(), x.device());
-    dispatch_floating(x.dtype(), Fold::name, [&](auto zero) {
-      using T = decltype(zero);
-      reduce_run<Fold>(result.data<T>(), run, next.mutable_data<T>());
-    });
+    const auto on_cpu = [&] {
+      dispatch_floating(x.dtype(), Fold::name, [&](auto zero) {
+        using T = decltype(zero);
+        reduce_run<Fold>(result.data<T>(), run, next.mutable_data<T>());
+      });
+    };
+    on_device(Fold::name, x.device(), on_cpu, [&] { cuda::reduce_run(Fold(), result, run, next); });
     result = next;
   }
   return result;
@@ -86,15 +89,20 @@ Tensor product(const Tensor& a, const Tensor& b) { return mul(Var(a), Var(b)).va
 Tensor quotient(const Tensor& a, const Tensor& b) { return div(Var(a), Var(b)).value(); }
 Tensor times(const Tensor& x, double factor) { return scale(Var(x), factor).value(); }
 
-// a / b, and 0 where b is 0.
+// a / b, and 0 where b is 0; of one shape.
 Tensor quotient_or_zero(const Tensor& a, const Tensor& b) {
-  Tensor result = quotient(a, b);
-  dispatch_floating(b.dtype(), "norm", [&](auto zero) {
-    const auto denominators = b.values<decltype(zero)>();
-    auto values = result.mutable_values<decltype(zero)>();
-    for (std::size_t i = 0; i < values.size(); ++i)
-      if (denominators[i] == 0) values[i] = 0;
-  });
+  Tensor result = empty_like(a);
+  const auto on_cpu = [&] {
+    dispatch_floating(a.dtype(), "norm", [&](auto zero) {
+      using T = decltype(zero);
+      const T *left = a.data<T>(), *right = b.data<T>();
+      T* out = result.mutable_data<T>();
+      parallel_for(a.elements(), kElementwiseGrain, [=](Index begin, Index end) {
+        for (Index i = begin; i < end; ++i) out[i] = right[i] == 0 ? T(0) : left[i] / right[i];
+      });
+    });
+  };
+  on_device("norm", a.device(), on_cpu, [&] { cuda::quotient_or_zero(a, b, result); });
   return result;
 }
 
@@ -102,14 +110,17 @@ Tensor quotient_or_zero(const Tensor& a, const Tensor& b) {
 Tensor equal(const Tensor& x, const Tensor& y) {
   const Tensor other = broadcast_to(y, x.shape());
   Tensor result = empty_like(x);
-  dispatch_floating(x.dtype(), "max", [&](auto zero) {
-    using T = decltype(zero);
-    const T *left = x.data<T>(), *right = other.data<T>();
-    T* out = result.mutable_data<T>();
-    parallel_for(x.elements(), kElementwiseGrain, [=](Index begin, Index end) {
-      for (Index i = begin; i < end; ++i) out[i] = T(left[i] == right[i]);
+  const auto on_cpu = [&] {
+    dispatch_floating(x.dtype(), "max", [&](auto zero) {
+      using T = decltype(zero);
+      const T *left = x.data<T>(), *right = other.data<T>();
+      T* out = result.mutable_data<T>();
+      parallel_for(x.elements(), kElementwiseGrain, [=](Index begin, Index end) {
+        for (Index i = begin; i < end; ++i) out[i] = T(left[i] == right[i]);
+      });
     });
-  });
+  };
+  on_device("max", x.device(), on_cpu, [&] { cuda::equal(x, other, result); });
   return result;
 }
 
@@ -117,10 +128,13 @@ Tensor equal(const Tensor& x, const Tensor& y) {
 // infinite.
 Tensor scaled_norm(const Tensor& x, const std::vector<bool>& reduced) {
   Tensor largest = reduce_copy<MaxFold>(abs(Var(x)).value(), reduced);
-  dispatch_floating(x.dtype(), "norm", [&](auto zero) {
-    for (auto& value : largest.mutable_values<decltype(zero)>())
-      if (value == 0 || std::isinf(value)) value = 1;
-  });
+  const auto on_cpu = [&] {
+    dispatch_floating(x.dtype(), "norm", [&](auto zero) {
+      for (auto& value : largest.mutable_values<decltype(zero)>())
+        if (value == 0 || std::isinf(value)) value = 1;
+    });
+  };
+  on_device("norm", x.device(), on_cpu, [&] { cuda::make_divisors(largest); });
   const Tensor squares = square(Var(quotient(x, largest))).value();
   return product(sqrt(Var(reduce<SumFold>(squares, reduced))).value(), largest);
 }
@@ -165,10 +179,14 @@ Tensor running_sum(const Tensor& x, int axis, bool reverse) {
   FoldRun run{.length = x.size(axis)};
   for (int i = 0; i < axis; ++i) run.outer *= x.size(i);
   for (int i = axis + 1; i < x.rank(); ++i) run.inner *= x.size(i);
-  dispatch_floating(x.dtype(), "cumulative_sum", [&](auto zero) {
-    using T = decltype(zero);
-    cumulative_kernel(x.data<T>(), run, reverse, result.mutable_data<T>());
-  });
+  const auto on_cpu = [&] {
+    dispatch_floating(x.dtype(), "cumulative_sum", [&](auto zero) {
+      using T = decltype(zero);
+      cumulative_kernel(x.data<T>(), run, reverse, result.mutable_data<T>());
+    });
+  };
+  on_device("cumulative_sum", x.device(), on_cpu,
+            [&] { cuda::running_sum(x, run, reverse, result); });
   return result;
 }
 
@@ -238,7 +256,6 @@ Var cumulative_sum(const Var& x, int axis, CallSite site) {
   const Shape& shape = x.shape();
   check(axis >= -shape.rank() && axis < shape.rank(), "cumulative_sum: axis ", axis, " of shape ",
         shape, " is out of range; allowed: ", -shape.rank(), " to ", shape.rank() - 1);
-  check_cpu("cumulative_sum", x.value());
   const int place = shape.checked_axis(axis);
   return record(
       "cumulative_sum", running_sum(x.value(), place, false), {x}, {},

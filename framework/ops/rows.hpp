@@ -21,6 +21,11 @@ inline Rows rows_of(const char* op, const Tensor& x) {
   return {width == 0 ? 0 : x.elements() / width, width};
 }
 
+/// The element type of what is kept of each row of a tensor: bfloat16 is computed in float32.
+inline DType accumulated_dtype(DType dtype) {
+  return dtype == DType::bfloat16 ? DType::float32 : dtype;
+}
+
 /// Rows below which a second thread costs more than it saves.
 inline Index row_grain(Index width) {
   return std::max<Index>(1, (1 << 13) / std::max<Index>(1, width));

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "framework/ops/inputs.hpp"
+#include "framework/ops/shaping_cuda.hpp"
 #include "framework/parallel.hpp"
 
 namespace vla {
@@ -30,65 +31,80 @@ Index inner_elements(const Shape& shape, int axis) {
   return result;
 }
 
-// Result (outer, ...) of which each outer part receives `count` elements at `to_offset` from
-// `from_offset` of the same outer part of x.
-void copy_blocks(const Tensor& x, Index from_offset, Tensor& result, Index to_offset, Index count,
-                 Index outer) {
-  if (count == 0 || outer == 0) return;
-  dispatch_any(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    const Index from_stride = x.elements() / outer, to_stride = result.elements() / outer;
-    const T* from = x.data<T>() + from_offset;
-    T* to = result.mutable_data<T>() + to_offset;
-    parallel_for(outer, std::max<Index>(1, kGrain / count), [=](Index begin, Index end) {
-      for (Index i = begin; i < end; ++i)
-        std::memcpy(to + i * to_stride, from + i * from_stride,
-                    static_cast<std::size_t>(count) * sizeof(T));
-    });
+// Each outer part of the result receives `count` elements at `to_offset` from `from_offset` of the
+// same outer part of x.
+template <class T>
+void copy_blocks_kernel(const Tensor& x, Index from_offset, Tensor& result, Index to_offset,
+                        Index count, Index outer) {
+  const Index from_stride = x.elements() / outer, to_stride = result.elements() / outer;
+  const T* from = x.data<T>() + from_offset;
+  T* to = result.mutable_data<T>() + to_offset;
+  parallel_for(outer, std::max<Index>(1, kGrain / count), [=](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i)
+      std::memcpy(to + i * to_stride, from + i * from_stride,
+                  static_cast<std::size_t>(count) * sizeof(T));
   });
+}
+
+void copy_blocks(const char* op, const Tensor& x, Index from_offset, Tensor& result,
+                 Index to_offset, Index count, Index outer) {
+  if (count == 0 || outer == 0) return;
+  const auto on_cpu = [&] {
+    dispatch_any(x.dtype(), [&](auto zero) {
+      copy_blocks_kernel<decltype(zero)>(x, from_offset, result, to_offset, count, outer);
+    });
+  };
+  on_device(op, x.device(), on_cpu,
+            [&] { cuda::copy_blocks(op, x, from_offset, result, to_offset, count, outer); });
+}
+
+// Rows of the result, of `sizes`, whose elements are `strides` apart in x; none is empty.
+template <class T>
+void permute_kernel(const Tensor& x, const std::vector<Index>& sizes,
+                    const std::vector<Index>& strides, Tensor& result) {
+  const Index columns = sizes.back(), column_stride = strides.back();
+  const T* in = x.data<T>();
+  T* out = result.mutable_data<T>();
+  parallel_for(x.elements() / columns, std::max<Index>(1, kGrain / columns),
+               [&](Index begin, Index end) {
+                 // The index of the row, axis by axis, counted up like an odometer.
+                 std::vector<Index> index(sizes.size() - 1);
+                 Index rest = begin, from = 0;
+                 for (std::size_t axis = index.size(); axis-- > 0; rest /= sizes[axis]) {
+                   index[axis] = rest % sizes[axis];
+                   from += index[axis] * strides[axis];
+                 }
+                 for (Index row = begin; row < end; ++row) {
+                   T* to = out + row * columns;
+                   if (column_stride == 1)
+                     std::memcpy(to, in + from, static_cast<std::size_t>(columns) * sizeof(T));
+                   else
+                     for (Index i = 0; i < columns; ++i) to[i] = in[from + i * column_stride];
+                   for (std::size_t axis = index.size(); axis-- > 0;) {
+                     from += strides[axis];
+                     if (++index[axis] < sizes[axis]) break;
+                     from -= strides[axis] * sizes[axis];
+                     index[axis] = 0;
+                   }
+                 }
+               });
 }
 
 // Axis i of the result is axis axes[i] of x.
 Tensor permuted(const Tensor& x, const std::vector<int>& axes) {
-  check_cpu("permute", x);
   std::vector<Index> sizes, strides;
   for (int axis : axes) {
     sizes.push_back(x.size(axis));
     strides.push_back(inner_elements(x.shape(), axis));
   }
+  if (sizes.empty()) return x.clone();
   Tensor result(Shape(sizes), x.dtype(), x.device());
   if (x.elements() == 0) return result;
-  if (sizes.empty()) return x.clone();
-  const Index columns = sizes.back(), column_stride = strides.back();
-  const int outer_axes = static_cast<int>(sizes.size()) - 1;
-  dispatch_any(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    const T* in = x.data<T>();
-    T* out = result.mutable_data<T>();
-    parallel_for(x.elements() / columns, std::max<Index>(1, kGrain / columns),
-                 [&](Index begin, Index end) {
-                   // The index of the row, axis by axis, counted up like an odometer.
-                   std::vector<Index> index(static_cast<std::size_t>(outer_axes));
-                   Index rest = begin, from = 0;
-                   for (std::size_t axis = index.size(); axis-- > 0; rest /= sizes[axis]) {
-                     index[axis] = rest % sizes[axis];
-                     from += index[axis] * strides[axis];
-                   }
-                   for (Index row = begin; row < end; ++row) {
-                     T* to = out + row * columns;
-                     if (column_stride == 1)
-                       std::memcpy(to, in + from, static_cast<std::size_t>(columns) * sizeof(T));
-                     else
-                       for (Index i = 0; i < columns; ++i) to[i] = in[from + i * column_stride];
-                     for (std::size_t axis = index.size(); axis-- > 0;) {
-                       from += strides[axis];
-                       if (++index[axis] < sizes[axis]) break;
-                       from -= strides[axis] * sizes[axis];
-                       index[axis] = 0;
-                     }
-                   }
-                 });
-  });
+  const auto on_cpu = [&] {
+    dispatch_any(x.dtype(),
+                 [&](auto zero) { permute_kernel<decltype(zero)>(x, sizes, strides, result); });
+  };
+  on_device("permute", x.device(), on_cpu, [&] { cuda::permute(x, axes, result); });
   return result;
 }
 
@@ -105,15 +121,15 @@ std::vector<int> checked_permutation(const Shape& shape, const std::vector<int>&
   return result;
 }
 
-Tensor sliced(const Tensor& x, int axis, Index begin, Index end) {
+Tensor sliced(const char* op, const Tensor& x, int axis, Index begin, Index end) {
   const Index outer = outer_elements(x.shape(), axis), inner = inner_elements(x.shape(), axis);
   Tensor result(x.shape().with(axis, end - begin), x.dtype(), x.device());
-  copy_blocks(x, begin * inner, result, 0, (end - begin) * inner, outer);
+  copy_blocks(op, x, begin * inner, result, 0, (end - begin) * inner, outer);
   return result;
 }
 
 // The parts one after the other along `axis`; they agree on every other.
-Tensor joined(const std::vector<Tensor>& parts, int axis) {
+Tensor joined(const char* op, const std::vector<Tensor>& parts, int axis) {
   const Shape& shape = parts[0].shape();
   Index size = 0;
   for (const Tensor& part : parts) size += part.size(axis);
@@ -121,7 +137,7 @@ Tensor joined(const std::vector<Tensor>& parts, int axis) {
   const Index outer = outer_elements(shape, axis), inner = inner_elements(shape, axis);
   Index place = 0;
   for (const Tensor& part : parts) {
-    copy_blocks(part, 0, result, place * inner, part.size(axis) * inner, outer);
+    copy_blocks(op, part, 0, result, place * inner, part.size(axis) * inner, outer);
     place += part.size(axis);
   }
   return result;
@@ -131,7 +147,6 @@ void check_parts(const char* op, const std::vector<Var>& parts) {
   check(!parts.empty(), op, ": no parts; 1 or more are needed");
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const Tensor &part = parts[i].value(), &first = parts[0].value();
-    check_cpu(op, part);
     check(part.dtype() == first.dtype() && part.device() == first.device(), op, ": part ", i,
           " is ", part.dtype(), " on ", part.device(), ", part 0 is ", first.dtype(), " on ",
           first.device());
@@ -142,20 +157,23 @@ void check_parts(const char* op, const std::vector<Var>& parts) {
 Tensor lower_triangle(const Tensor& x, double value) {
   Tensor result = empty_like(x);
   if (x.elements() == 0) return result;
-  dispatch_floating(x.dtype(), "causal_mask", [&](auto zero) {
-    using T = decltype(zero);
-    const Index size = x.size(-1);
-    const T* in = x.data<T>();
-    T* out = result.mutable_data<T>();
-    parallel_for(x.elements() / size, std::max<Index>(1, kGrain / size),
-                 [=](Index begin, Index end) {
-                   for (Index row = begin; row < end; ++row) {
-                     const Index kept = row % size + 1;
-                     std::copy_n(in + row * size, kept, out + row * size);
-                     std::fill_n(out + row * size + kept, size - kept, T(value));
-                   }
-                 });
-  });
+  const auto on_cpu = [&] {
+    dispatch_floating(x.dtype(), "causal_mask", [&](auto zero) {
+      using T = decltype(zero);
+      const Index size = x.size(-1);
+      const T* in = x.data<T>();
+      T* out = result.mutable_data<T>();
+      parallel_for(x.elements() / size, std::max<Index>(1, kGrain / size),
+                   [=](Index begin, Index end) {
+                     for (Index row = begin; row < end; ++row) {
+                       const Index kept = row % size + 1;
+                       std::copy_n(in + row * size, kept, out + row * size);
+                       std::fill_n(out + row * size + kept, size - kept, T(value));
+                     }
+                   });
+    });
+  };
+  on_device("causal_mask", x.device(), on_cpu, [&] { cuda::lower_triangle(x, value, result); });
   return result;
 }
 
@@ -196,17 +214,16 @@ Var permute(const Var& x, const std::vector<int>& axes, CallSite site) {
 }
 
 Var slice(const Var& x, int axis, Index begin, Index end, CallSite site) {
-  check_cpu("slice", x.value());
   const int place = checked_axis("slice", x.shape(), axis);
   check(0 <= begin && begin <= end && end <= x.size(place), "slice: ", begin, " to ", end,
         " on axis ", axis, " of shape ", x.shape(), "; 0 <= begin <= end <= ", x.size(place));
   return record(
-      "slice", sliced(x.value(), place, begin, end), {x}, {},
+      "slice", sliced("slice", x.value(), place, begin, end), {x}, {},
       [place, begin, shape = x.shape()](const BackwardContext& at) -> std::vector<Tensor> {
         const Tensor& dy = at.gradient();
         const Index outer = outer_elements(shape, place), inner = inner_elements(shape, place);
         Tensor dx = Tensor::zeros(shape, dy.dtype(), dy.device());
-        copy_blocks(dy, 0, dx, begin * inner, dy.size(place) * inner, outer);
+        copy_blocks("slice", dy, 0, dx, begin * inner, dy.size(place) * inner, outer);
         return {dx};
       },
       site);
@@ -227,13 +244,13 @@ Var concat(const std::vector<Var>& parts, int axis, CallSite site) {
     sizes.push_back(part.size(place));
   }
   return record(
-      "concat", joined(values, place), parts, {},
+      "concat", joined("concat", values, place), parts, {},
       [place, sizes](const BackwardContext& at) -> std::vector<Tensor> {
         std::vector<Tensor> gradients(sizes.size());
         Index begin = 0;
         for (std::size_t i = 0; i < sizes.size(); begin += sizes[i++])
           if (at.wants(static_cast<int>(i)))
-            gradients[i] = sliced(at.gradient(), place, begin, begin + sizes[i]);
+            gradients[i] = sliced("concat", at.gradient(), place, begin, begin + sizes[i]);
         return gradients;
       },
       site);
@@ -253,13 +270,13 @@ Var stack(const std::vector<Var>& parts, int axis, CallSite site) {
     values.push_back(part.value().reshape(shape.inserted(place, 1)));
   }
   return record(
-      "stack", joined(values, place), parts, {},
+      "stack", joined("stack", values, place), parts, {},
       [place, shape, count = parts.size()](const BackwardContext& at) -> std::vector<Tensor> {
         std::vector<Tensor> gradients(count);
         for (std::size_t i = 0; i < count; ++i) {
           const Index begin = static_cast<Index>(i);
           if (at.wants(static_cast<int>(i)))
-            gradients[i] = sliced(at.gradient(), place, begin, begin + 1).reshape(shape);
+            gradients[i] = sliced("stack", at.gradient(), place, begin, begin + 1).reshape(shape);
         }
         return gradients;
       },
@@ -268,7 +285,6 @@ Var stack(const std::vector<Var>& parts, int axis, CallSite site) {
 
 Var causal_mask(const Var& scores, CallSite site) {
   const Shape& shape = scores.shape();
-  check_cpu("causal_mask", scores.value());
   check(shape.rank() >= 2 && shape[-1] == shape[-2], "causal_mask: scores have shape ", shape,
         "; (..., T, T) is needed");
   return record(

@@ -1,4 +1,4 @@
-// Ops that move elements and change none, of any element type (causal_mask: float32 or float64).
+// Ops that move elements and change none, of any element type (causal_mask: floating).
 // Negative axes count from the end; an axis out of range throws Error.
 #pragma once
 
@@ -11,8 +11,8 @@ namespace vla {
 /// The same elements in row-major order under another shape, without a copy; one size may be -1:
 /// what is left over. Throws Error unless the sizes hold as many elements as x.
 Var reshape(const Var& x, std::vector<Index> sizes, CallSite site = CallSite::here());
-/// The same elements as float32 or float64; without a copy where they are that already. Throws
-/// Error unless both types are floating.
+/// The same elements as float32, float64 or bfloat16; without a copy where they are that already.
+/// Throws Error unless both types are floating.
 Var cast(const Var& x, DType dtype, CallSite site = CallSite::here());
 /// Axis i of the result is axis axes[i] of x; copies. Throws Error unless every axis
 /// is named once.

@@ -5,6 +5,7 @@
 
 #include "framework/ops/inputs.hpp"
 #include "framework/ops/rows.hpp"
+#include "framework/ops/softmax_cuda.hpp"
 #include "framework/ops/vector_math.hpp"
 
 namespace vla {
@@ -105,31 +106,45 @@ void log_softmax_gradient_row(const T* dy, const T* y, T* dx, Index width) {
   for (Index i = 0; i < width; ++i) dx[i] = dy[i] - dx[i] * sum;
 }
 
-// The op that `value` (x into y) and `gradient` (dy and y into dx) describe for one row.
-template <class Value, class Gradient>
-Var along_rows(const char* op, const Var& x, Value value, Gradient gradient, CallSite site) {
+// The kernels of an op along rows on CUDA: x into y, and dy and y into dx.
+struct CudaRows {
+  void (*value)(const Tensor& x, Rows rows, Tensor& y);
+  void (*gradient)(const Tensor& dy, const Tensor& y, Rows rows, Tensor& dx);
+};
+
+// The op that `value` (x into y) and `gradient` (dy and y into dx) describe for one row, and
+// `on_cuda` returns for all of them.
+template <class Value, class Gradient, class OnCuda>
+Var along_rows(const char* op, const Var& x, Value value, Gradient gradient, OnCuda on_cuda,
+               CallSite site) {
   check_inputs(op, {&x.value()});
-  check_cpu(op, x.value());
   const Rows rows = rows_of(op, x.value());
   Tensor y = empty_like(x.value());
-  dispatch_floating(x.dtype(), op, [&](auto zero) {
-    using T = decltype(zero);
-    const T* in = x.value().data<T>();
-    T* out = y.mutable_data<T>();
-    each_row(rows, [&](Index, Index first) { value(in + first, out + first, rows.width); });
-  });
+  const auto on_cpu = [&] {
+    dispatch_floating(x.dtype(), op, [&](auto zero) {
+      using T = decltype(zero);
+      const T* in = x.value().data<T>();
+      T* out = y.mutable_data<T>();
+      each_row(rows, [&](Index, Index first) { value(in + first, out + first, rows.width); });
+    });
+  };
+  on_device(op, x.device(), on_cpu, [&] { on_cuda().value(x.value(), rows, y); });
   return record(
       op, y, {x}, {y},
-      [op, rows, gradient](const BackwardContext& at) -> std::vector<Tensor> {
-        Tensor dx = empty_like(at.gradient());
-        dispatch_floating(dx.dtype(), op, [&](auto zero) {
-          using T = decltype(zero);
-          const T *dy = at.gradient().data<T>(), *y = at.saved(0).data<T>();
-          T* into = dx.mutable_data<T>();
-          each_row(rows, [&](Index, Index first) {
-            gradient(dy + first, y + first, into + first, rows.width);
+      [op, rows, gradient, on_cuda](const BackwardContext& at) -> std::vector<Tensor> {
+        const Tensor &dy = at.gradient(), &y = at.saved(0);
+        Tensor dx = empty_like(dy);
+        const auto on_cpu = [&] {
+          dispatch_floating(dx.dtype(), op, [&](auto zero) {
+            using T = decltype(zero);
+            const T *upstream = dy.data<T>(), *out = y.data<T>();
+            T* into = dx.mutable_data<T>();
+            each_row(rows, [&](Index, Index first) {
+              gradient(upstream + first, out + first, into + first, rows.width);
+            });
           });
-        });
+        };
+        on_device(op, dx.device(), on_cpu, [&] { on_cuda().gradient(dy, y, rows, dx); });
         return {dx};
       },
       site);
@@ -143,6 +158,9 @@ Var softmax(const Var& x, CallSite site) {
       [](const auto* dy, const auto* y, auto* dx, Index width) {
         softmax_gradient_row(dy, y, dx, width);
       },
+      [] {
+        return CudaRows{cuda::softmax, cuda::softmax_gradient};
+      },
       site);
 }
 
@@ -151,6 +169,9 @@ Var log_softmax(const Var& x, CallSite site) {
       "log_softmax", x, [](const auto* x, auto* y, Index width) { log_softmax_row(x, y, width); },
       [](const auto* dy, const auto* y, auto* dx, Index width) {
         log_softmax_gradient_row(dy, y, dx, width);
+      },
+      [] {
+        return CudaRows{cuda::log_softmax, cuda::log_softmax_gradient};
       },
       site);
 }
@@ -231,7 +252,6 @@ void cross_entropy_gradient(const Tensor& logits, const Tensor& targets, const T
 
 Rows cross_entropy_rows(const Tensor& logits, const Tensor& targets, CrossEntropyOptions options) {
   check_inputs("cross_entropy", {&logits});
-  check_cpu("cross_entropy", logits);
   const Rows rows = rows_of("cross_entropy", logits);
   check(targets.dtype() == DType::int64, "cross_entropy: targets are ", targets.dtype(),
         "; int64 is needed");
@@ -248,24 +268,39 @@ Rows cross_entropy_rows(const Tensor& logits, const Tensor& targets, CrossEntrop
 
 Var cross_entropy(const Var& logits, const Tensor& targets, CrossEntropyOptions options,
                   CallSite site) {
-  const Rows rows = cross_entropy_rows(logits.value(), targets, options);
-  const Index count = counted_targets(targets, rows.width, options.ignore_index);
-  Tensor totals({rows.count, 2}, logits.dtype(), logits.device());
-  const double loss = dispatch_floating(logits.dtype(), "cross_entropy", [&](auto zero) {
-    return cross_entropy_kernel<decltype(zero)>(logits.value(), targets, rows, options, count,
-                                                totals);
-  });
+  const Tensor& x = logits.value();
+  const Rows rows = cross_entropy_rows(x, targets, options);
+  const cuda::CrossEntropyRows how{rows, options.ignore_index, options.label_smoothing};
+  const DType computed = accumulated_dtype(x.dtype());
+  Tensor totals({rows.count, 2}, computed, x.device());
+  Tensor count({}, DType::float64, x.device());  // of the targets that count
+  Tensor loss({}, computed, x.device());
+  const auto on_cpu = [&] {
+    dispatch_floating(x.dtype(), "cross_entropy", [&](auto zero) {
+      using T = decltype(zero);
+      const Index counted = counted_targets(targets, rows.width, options.ignore_index);
+      count.fill(double(counted));
+      loss.fill(cross_entropy_kernel<T>(x, targets, rows, options, counted, totals));
+    });
+  };
+  on_device("cross_entropy", x.device(), on_cpu,
+            [&] { cuda::cross_entropy(x, targets, how, totals, count, loss); });
   return record(
-      "cross_entropy", Tensor::scalar(loss, logits.dtype(), logits.device()), {logits},
-      {logits.value(), targets, totals},
-      [rows, options, count](const BackwardContext& at) -> std::vector<Tensor> {
-        const Tensor& logits = at.saved(0);
-        Tensor dx = empty_like(logits);
-        const double factor = count == 0 ? 0 : at.gradient().item() / double(count);
-        dispatch_floating(logits.dtype(), "cross_entropy", [&](auto zero) {
-          using T = decltype(zero);
-          cross_entropy_gradient<T>(logits, at.saved(1), at.saved(2), rows, options, T(factor), dx);
-        });
+      "cross_entropy", loss, {logits}, {x, targets, totals, count},
+      [rows, options, how](const BackwardContext& at) -> std::vector<Tensor> {
+        const Tensor &dy = at.gradient(), &x = at.saved(0), &targets = at.saved(1);
+        const Tensor &totals = at.saved(2), &count = at.saved(3);
+        Tensor dx = empty_like(x);
+        const auto on_cpu = [&] {
+          dispatch_floating(x.dtype(), "cross_entropy", [&](auto zero) {
+            using T = decltype(zero);
+            const double counted = count.item();
+            const T factor = counted == 0 ? T(0) : T(dy.item() / counted);
+            cross_entropy_gradient<T>(x, targets, totals, rows, options, factor, dx);
+          });
+        };
+        on_device("cross_entropy", dx.device(), on_cpu,
+                  [&] { cuda::cross_entropy_gradient(dy, x, targets, how, totals, count, dx); });
         return {dx};
       },
       site);
