@@ -64,7 +64,7 @@ class Bench {
     const DType parameter = options.dtype == DType::float64 ? DType::float64 : DType::float32;
     weight_ = Var::parameter(Tensor::full({options.width}, 1.5, parameter, device_), "weight");
     bias_ = Var::parameter(Tensor::full({options.width}, 0.5, parameter, device_), "bias");
-    taps_ = Var::parameter(Tensor::full({options.width, 4}, 0.25, options.dtype, device_), "taps");
+    taps_ = Var::parameter(Tensor::full({options.width, 4}, 0.25, parameter, device_), "taps");
     std::vector<Index> targets;
     for (Index i = 0; i < options.rows; ++i) targets.push_back(i * 7 % options.width);
     targets_ = Tensor::from<Index>({options.rows}, targets, device_);

@@ -85,9 +85,7 @@ Var Dropout::operator()(const Var& x) { return dropout(x, {.rate = rate, .train 
 ShortConvolution::ShortConvolution(Index width, Index taps, Rng& rng, DType dtype)
     : weight(uniform_parameter({width, taps}, taps, rng, dtype)) {}
 
-Var ShortConvolution::operator()(const Var& x) const {
-  return causal_convolution(x, cast(weight, x.dtype()));
-}
+Var ShortConvolution::operator()(const Var& x) const { return causal_convolution(x, weight); }
 
 Var ShortConvolution::operator()(const Var& x, Tensor& tail) const {
   const Index before = weight.size(1) - 1;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "framework/cuda/graph.hpp"
 #include "framework/ops/dropout_cuda.hpp"
 #include "framework/ops/inputs.hpp"
 #include "framework/parallel.hpp"
@@ -54,13 +55,14 @@ void drop(const Tensor& x, const RandomState& state, double rate, Tensor& y) {
   });
 }
 
-Tensor dropped(const Tensor& x, const RandomState& state, double rate) {
+// `ahead`: see words_ahead.
+Tensor dropped(const Tensor& x, const RandomState& state, const std::int64_t* ahead, double rate) {
   Tensor y = empty_like(x);
   const auto on_cpu = [&] {
     dispatch_floating(x.dtype(), "dropout",
                       [&](auto zero) { drop<decltype(zero)>(x, state, rate, y); });
   };
-  on_device("dropout", x.device(), on_cpu, [&] { cuda::dropout(x, state, nullptr, rate, y); });
+  on_device("dropout", x.device(), on_cpu, [&] { cuda::dropout(x, state, ahead, rate, y); });
   return y;
 }
 
@@ -72,11 +74,12 @@ Var dropout(const Var& x, DropoutOptions options, Rng& rng, CallSite site) {
   check_inputs("dropout", {&x.value()});
   if (!options.train || options.rate == 0) return x;
   // The mask is a function of the place in the stream: backward makes it again.
+  const std::int64_t* ahead = x.device().is_cpu() ? nullptr : words_ahead(rng);
   const RandomState state = rng.reserve(static_cast<std::uint64_t>(x.value().elements()));
   return record(
-      "dropout", dropped(x.value(), state, options.rate), {x}, {},
-      [state, rate = options.rate](const BackwardContext& at) -> std::vector<Tensor> {
-        return {dropped(at.gradient(), state, rate)};
+      "dropout", dropped(x.value(), state, ahead, options.rate), {x}, {},
+      [state, ahead, rate = options.rate](const BackwardContext& at) -> std::vector<Tensor> {
+        return {dropped(at.gradient(), state, ahead, rate)};
       },
       site);
 }

@@ -14,9 +14,9 @@ __device__ T dropped(T x, std::uint32_t word, float threshold, Accumulated<T> fa
 // Each thread makes one Philox block and uses it for the elements that its words belong to: of the
 // first and the last block perhaps not all are there.
 template <class T>
-__global__ void dropout_kernel(const T* x, RandomState state, const std::uint64_t* ahead,
+__global__ void dropout_kernel(const T* x, RandomState state, const std::int64_t* ahead,
                                float threshold, Accumulated<T> factor, T* y, Index count) {
-  if (ahead) state.position += *ahead;
+  if (ahead) state.position += static_cast<std::uint64_t>(*ahead);
   const Index skipped = static_cast<Index>(state.position % kWords);
   state.position -= skipped;
   const Index first = thread_index() * kWords - skipped;  // element of the block's first word
@@ -43,7 +43,7 @@ __global__ void dropout_kernel(const T* x, RandomState state, const std::uint64_
 
 }  // namespace
 
-void dropout(const Tensor& x, const RandomState& state, const std::uint64_t* ahead, double rate,
+void dropout(const Tensor& x, const RandomState& state, const std::int64_t* ahead, double rate,
              Tensor& y) {
   const Index count = x.elements();
   // One block more than the elements fill, because they may begin inside one.

@@ -11,7 +11,7 @@ namespace vla::cuda {
 /// y = x / (1 - rate) where the element is kept, 0 elsewhere. The random words are those from
 /// `state` on, and `*ahead` words further if `ahead` is not null: a place in the device's memory,
 /// for kernels that are begun again by a graph.
-void dropout(const Tensor& x, const RandomState& state, const std::uint64_t* ahead, double rate,
+void dropout(const Tensor& x, const RandomState& state, const std::int64_t* ahead, double rate,
              Tensor& y);
 
 }  // namespace vla::cuda
