@@ -189,4 +189,69 @@ __device__ void add_to_diagonal(Index n, T* matrix, Index stride, T amount) {
   });
 }
 
+/// Calls store(i, j, sum) with the element of a product of matrices, (m, k) by (k, n), for all of
+/// its elements, each always in the same thread: sum over p of a(i, p) b(p, j). Neither waits for
+/// what other threads write before it nor makes them wait for its results.
+template <class T, class A, class B, class Store>
+__device__ void block_multiply(Index m, Index n, Index k, A a, B b, Store store) {
+  constexpr int kSide = 16, kTile = 4;  // threads along a side, and elements of a thread
+  static_assert(kSide * kSide == kThreads);
+  const Index row = threadIdx.x / kSide, column = threadIdx.x % kSide;
+  for (Index first_row = row; first_row - row < m; first_row += kSide * kTile)
+    for (Index first = column; first - column < n; first += kSide * kTile) {
+      Index rows[kTile], columns[kTile];  // beyond the end: the last, for nothing
+      T sum[kTile][kTile] = {};
+      for (int i = 0; i < kTile; ++i) {
+        rows[i] = min(first_row + i * kSide, m - 1);
+        columns[i] = min(first + i * kSide, n - 1);
+      }
+      for (Index p = 0; p < k; ++p) {
+        T from_a[kTile], from_b[kTile];
+        for (int i = 0; i < kTile; ++i) {
+          from_a[i] = a(rows[i], p);
+          from_b[i] = b(p, columns[i]);
+        }
+        for (int i = 0; i < kTile; ++i)
+          for (int j = 0; j < kTile; ++j) sum[i][j] += from_a[i] * from_b[j];
+      }
+      for (int i = 0; i < kTile; ++i)
+        for (int j = 0; j < kTile; ++j)
+          if (first_row + i * kSide < m && first + j * kSide < n)
+            store(rows[i], columns[j], sum[i][j]);
+    }
+}
+
+/// x (n, width) <- (I + tril(L, -1))^-1 x, or with its transpose; all threads see the result.
+template <bool transposed, class T>
+__device__ void solve_unit_lower(Index n, Index width, const T* l, Index l_stride, T* x,
+                                 Index x_stride) {
+  constexpr Index kRows = 16;  // solved one after the other; then all others at once
+  const auto factor = [&](Index row, Index of) {
+    return transposed ? l[of * l_stride + row] : l[row * l_stride + of];
+  };
+  const Index blocks = (n + kRows - 1) / kRows;
+  for (Index block = 0; block < blocks; ++block) {
+    const Index begin = (transposed ? blocks - 1 - block : block) * kRows;
+    const Index end = min(begin + kRows, n);
+    for_each(width, [&](Index j) {
+      for (Index step = 1; step < end - begin; ++step) {
+        const Index row = transposed ? end - 1 - step : begin + step;
+        T value = x[row * x_stride + j];
+        for (Index s = 0; s < step; ++s) {
+          const Index solved = transposed ? end - 1 - s : begin + s;
+          value -= factor(row, solved) * x[solved * x_stride + j];
+        }
+        x[row * x_stride + j] = value;
+      }
+    });
+    __syncthreads();
+    const Index from = transposed ? 0 : end, left = transposed ? begin : n - end;
+    block_multiply<T>(
+        left, width, end - begin, [&](Index i, Index p) { return factor(from + i, begin + p); },
+        [&](Index p, Index j) { return x[(begin + p) * x_stride + j]; },
+        [&](Index i, Index j, T sum) { x[(from + i) * x_stride + j] -= sum; });
+    __syncthreads();
+  }
+}
+
 }  // namespace vla::cuda
