@@ -6,6 +6,10 @@
 
 namespace vla {
 
+/// The element type of what is carried for inputs of `dtype`: sums over a whole sequence do not go
+/// into bfloat16.
+inline DType state_dtype(DType dtype) { return dtype == DType::bfloat16 ? DType::float32 : dtype; }
+
 /// delta_rule, from the memory S that `carry` has as "memory" on; leaves the one after the last
 /// token. The inputs have no initial state of their own.
 DeltaRuleResult carried_delta_rule(DeltaRuleInputs inputs, const Carry& carry,

@@ -6,6 +6,7 @@
 #include "framework/ops/matmul.hpp"
 #include "framework/ops/shaping.hpp"
 #include "models/delta_rule_arrays.hpp"
+#include "models/delta_rule_cuda.hpp"
 
 namespace vla {
 namespace {
@@ -35,7 +36,6 @@ DeltaRuleSizes checked_sizes(const DeltaRuleInputs& in) {
     check(!part->defined() ||
               (part->dtype() == in.query.dtype() && part->device() == in.query.device()),
           "delta_rule: inputs differ in element type or device");
-  check(in.query.device().is_cpu(), "delta_rule: no kernel for device ", in.query.device());
   return n;
 }
 
@@ -52,7 +52,10 @@ Form checked_form(const DeltaRuleInputs& in, const DeltaRuleOptions& options, In
         "delta_rule: with a gate there is no chunk form; step or automatic");
   const bool by_chunk =
       !in.gate.defined() && resolved_form(options.form, time) == OperatorForm::chunk;
-  const Index chunk = options.chunk > 0 ? options.chunk : kChunk;
+  const Index asked = options.chunk > 0 ? options.chunk : kChunk;
+  const Index chunk = on_device(
+      "delta_rule", in.query.device(), [&] { return asked; },
+      [&] { return cuda::chunk_on_cuda(asked); });
   return {by_chunk, std::min(chunk, std::max<Index>(time, 1))};
 }
 
@@ -81,31 +84,54 @@ std::vector<Tensor> gradients(const DeltaRuleSizes& n, Form form, const Backward
                                     dalpha.mutable_data<T>(),    dv.mutable_data<T>(),
                                     mutable_data_or_null<T>(dg), dstate.mutable_data<T>()};
     const T *e = errors.data<T>(), *s = states.data<T>(), *upstream = at.gradient(0).data<T>();
-    if (form.by_chunk)
-      delta_rule_adjoint_by_chunk(in, form.chunk, e, s, upstream, out);
-    else
-      delta_rule_adjoint_by_step(in, e, s, upstream, out);
+    const Device device = q.device();
+    const auto on_cpu = [&] {
+      if (form.by_chunk)
+        delta_rule_adjoint_by_chunk(in, form.chunk, e, s, upstream, out);
+      else
+        delta_rule_adjoint_by_step(in, e, s, upstream, out);
+    };
+    on_device("delta_rule", device, on_cpu, [&] {
+      if (form.by_chunk)
+        cuda::delta_rule_adjoint_by_chunk(in, form.chunk, e, s, upstream, out, device);
+      else
+        cuda::delta_rule_adjoint_by_step(in, e, s, upstream, out, device);
+    });
   });
   return {dq, dk, dalpha, dv, dg, dstate};
+}
+
+// bfloat16 is for what goes in and out; S would not survive in it.
+DeltaRuleResult in_float32(DeltaRuleInputs in, const DeltaRuleOptions& options, CallSite site) {
+  for (Var* part : {&in.query, &in.key, &in.coefficient, &in.value, &in.gate, &in.initial_state})
+    if (part->defined() && part->dtype() == DType::bfloat16)
+      *part = cast(*part, DType::float32, site);
+  DeltaRuleResult result = delta_rule(in, options, site);
+  result.output = cast(result.output, DType::bfloat16, site);
+  return result;
 }
 
 }  // namespace
 
 DeltaRuleResult delta_rule(const DeltaRuleInputs& in, const DeltaRuleOptions& options,
                            CallSite site) {
+  if (in.query.dtype() == DType::bfloat16) return in_float32(in, options, site);
   const DeltaRuleSizes n = checked_sizes(in);
   const Form form = checked_form(in, options, n.time);
   const DType dtype = in.query.dtype();
+  const Device device = in.query.device();
   const std::vector<Var> inputs{in.query, in.key,  in.coefficient,
                                 in.value, in.gate, in.initial_state};
   const bool recorded = will_be_recorded(inputs);
   const Tensor k = value_or_none(in.key), g = value_or_none(in.gate);
-  Tensor output({n.batch, n.time, n.heads, n.value}, dtype);
-  Tensor final_state({n.batch, n.heads, n.value, n.key}, dtype);
+  Tensor output({n.batch, n.time, n.heads, n.value}, dtype, device);
+  Tensor final_state({n.batch, n.heads, n.value, n.key}, dtype, device);
   Tensor errors = in.value.value(), states;  // without a key the errors are the values
   if (recorded) {
     if (k.defined()) errors = empty_like(output);
-    states = Tensor({form.by_chunk ? states_by_chunk(n, form.chunk) : states_by_step(n)}, dtype);
+    // Room for either device's layout: the CPU pads the states of chunks.
+    states =
+        Tensor({form.by_chunk ? states_by_chunk(n, form.chunk) : states_by_step(n)}, dtype, device);
   }
   dispatch_floating(dtype, "delta_rule", [&](auto zero) {
     using T = decltype(zero);
@@ -115,10 +141,18 @@ DeltaRuleResult delta_rule(const DeltaRuleInputs& in, const DeltaRuleOptions& op
     const DeltaRuleOutputs<T> out{output.mutable_data<T>(),
                                   recorded && k.defined() ? errors.mutable_data<T>() : nullptr,
                                   mutable_data_or_null<T>(states), final_state.mutable_data<T>()};
-    if (form.by_chunk)
-      delta_rule_by_chunk(arrays, form.chunk, out);
-    else
-      delta_rule_by_step(arrays, out);
+    const auto on_cpu = [&] {
+      if (form.by_chunk)
+        delta_rule_by_chunk(arrays, form.chunk, out);
+      else
+        delta_rule_by_step(arrays, out);
+    };
+    on_device("delta_rule", device, on_cpu, [&] {
+      if (form.by_chunk)
+        cuda::delta_rule_by_chunk(arrays, form.chunk, out, device);
+      else
+        cuda::delta_rule_by_step(arrays, out, device);
+    });
   });
   std::vector<Var> results = record(
       "delta_rule", {output, final_state}, inputs,

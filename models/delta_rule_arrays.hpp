@@ -1,13 +1,14 @@
 // The delta rule on plain arrays: what its step and its chunk form share.
 #pragma once
 
+#include "framework/host_device.hpp"
 #include "framework/tensor.hpp"
 
 namespace vla {
 
 struct DeltaRuleSizes {
   Index batch, time, heads, key, value;
-  Index state() const { return value * key; }
+  VLA_HOST_DEVICE Index state() const { return value * key; }
 };
 
 /// The inputs, see DeltaRuleInputs; null where there is none.
@@ -15,7 +16,9 @@ template <class T>
 struct DeltaRuleArrays {
   DeltaRuleSizes n;
   const T *q, *k, *alpha, *v, *g, *initial;
-  Index place(Index b, Index t, Index h) const { return (b * n.time + t) * n.heads + h; }
+  VLA_HOST_DEVICE Index place(Index b, Index t, Index h) const {
+    return (b * n.time + t) * n.heads + h;
+  }
 };
 
 /// Where the gradients go; null where there is no such input. Those of q, k and alpha start at 0;

@@ -1,5 +1,7 @@
 #include "models/vla/carried_recurrence.hpp"
 
+#include "models/carried.hpp"
+
 namespace vla {
 
 StabilizedResult carried_recurrence(StabilizedInputs in, const StabilizedOptions& options,
@@ -7,10 +9,12 @@ StabilizedResult carried_recurrence(StabilizedInputs in, const StabilizedOptions
   const Shape &q = in.query.shape(), &v = in.value.shape();
   if (carry.tokens() > 0) {
     const Index batch = q[0], heads = q[2];
-    in.initial_inverse = carry.take("inverse", {batch, heads, q[-1], q[-1]}, in.query.dtype());
-    in.initial_memory = carry.take("memory", {batch, heads, v[-1], q[-1]}, in.query.dtype());
+    const DType dtype = state_dtype(in.query.dtype());
+    in.initial_inverse = carry.take("inverse", {batch, heads, q[-1], q[-1]}, dtype);
+    in.initial_memory = carry.take("memory", {batch, heads, v[-1], q[-1]}, dtype);
     // Without symbolic directions every token is one update.
-    in.initial_updates = Tensor::full({batch}, static_cast<double>(carry.tokens()), DType::int64);
+    in.initial_updates =
+        Tensor::full({batch}, static_cast<double>(carry.tokens()), DType::int64, in.query.device());
     form = OperatorForm::step;  // the chunk form starts from A = I / lambda0
   }
   const StabilizedResult result = stabilized_recurrence(in, options, form);

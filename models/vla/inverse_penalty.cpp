@@ -3,10 +3,20 @@
 #include <cmath>
 
 #include "framework/ops/shaping.hpp"
+#include "models/vla/inverse_penalty_cuda.hpp"
 #include "models/vla/penalty_arrays.hpp"
 
 namespace vla {
 namespace {
+
+void check_lambda0(const Tensor& values) {
+  const Tensor lambda0 = values.to(DType::float64);
+  for (Index h = 0; h < lambda0.elements(); ++h) {
+    const double start = lambda0.data<double>()[h];
+    check(start > 0 && std::isfinite(start), "inverse penalty: lambda0 of head ", h, " is ", start,
+          "; a positive number is needed");
+  }
+}
 
 PenaltySizes checked_sizes(const Var& x, const Penalty& penalty,
                            const InversePenaltyOptions& options) {
@@ -32,9 +42,12 @@ PenaltySizes checked_sizes(const Var& x, const Penalty& penalty,
     check(!part->defined() || (part->dtype() == x.dtype() && part->device() == x.device()),
           "inverse_penalty: inputs differ in element type or device");
   const PenaltyState& state = options.initial;
-  for (const Tensor* part : {&state.penalty, &state.inverse, &state.kept})
+  for (const Tensor* part : {&state.penalty, &state.inverse, &state.kept}) {
     check(!part->defined() || part->dtype() == DType::float64,
           "inverse_penalty: the initial state is ", part->dtype(), "; float64 is needed");
+    check(!part->defined() || part->device() == x.device(),
+          "inverse_penalty: inputs and initial state differ in device");
+  }
   if (state.penalty.defined()) {
     const Shape matrices{n.batch, n.heads, n.width, n.width};
     check(state.penalty.shape() == matrices, "inverse_penalty: the initial M ",
@@ -46,13 +59,9 @@ PenaltySizes checked_sizes(const Var& x, const Penalty& penalty,
   }
   check(state.tokens >= 0 && (state.penalty.defined() || state.tokens == 0),
         "inverse_penalty: ", state.tokens, " tokens before, but no initial M");
-  const Tensor lambda0 = penalty.lambda0.value().to(DType::float64);
-  for (Index h = 0; h < n.heads; ++h) {
-    const double start = lambda0.data<double>()[h];
-    check(start > 0 && std::isfinite(start), "inverse penalty: lambda0 of head ", h, " is ", start,
-          "; a positive number is needed");
-  }
-  check(x.device().is_cpu(), "inverse_penalty: no kernel for device ", x.device());
+  on_device(
+      "inverse_penalty", x.device(), [&] { check_lambda0(penalty.lambda0.value()); },
+      [] {});  // the kernels report it
   check(options.chunk >= 0, "inverse_penalty: chunks of ", options.chunk,
         " tokens; 1 or more, or 0 for the usual");
   check(options.restore_period >= 0, "inverse_penalty: restore period ", options.restore_period,
@@ -76,12 +85,22 @@ std::vector<Tensor> gradients(const PenaltySizes& n, const InversePenaltyOptions
                                   forget.defined() ? dforget.mutable_data<T>() : nullptr,
                                   dlambda0_parts.mutable_data<T>()};
     const T* upstream = at.gradient().data<T>();
-    if (factors.z.defined())
-      adjoint_by_chunk(in, x.data<T>(), y.data<T>(), upstream, factors, out);
-    else
-      adjoint_by_step(in, x.data<T>(), upstream, out);
     T* sums = dlambda0.mutable_data<T>();
-    for (Index i = 0; i < n.batch * n.heads; ++i) sums[i % n.heads] += out.lambda0[i];
+    const Device device = x.device();
+    const auto on_cpu = [&] {
+      if (factors.z.defined())
+        adjoint_by_chunk(in, x.data<T>(), y.data<T>(), upstream, factors, out);
+      else
+        adjoint_by_step(in, x.data<T>(), upstream, out);
+      for (Index i = 0; i < n.batch * n.heads; ++i) sums[i % n.heads] += out.lambda0[i];
+    };
+    on_device("inverse_penalty", device, on_cpu, [&] {
+      if (factors.z.defined())
+        cuda::adjoint_by_chunk(in, x.data<T>(), y.data<T>(), upstream, factors, out, device);
+      else
+        cuda::adjoint_by_step(in, x.data<T>(), upstream, out, device);
+      cuda::sum_over_batch(out.lambda0, n, sums, device);
+    });
   });
   return {dx, du, dweights, dforget, dlambda0};
 }
@@ -105,24 +124,48 @@ InversePenaltyResult in_float64(const Var& x, const Penalty& penalty,
   return result;
 }
 
+// bfloat16 is for what goes in and out.
+InversePenaltyResult in_float32(const Var& x, const Penalty& penalty,
+                                const InversePenaltyOptions& options, CallSite site) {
+  const auto wide = [&](const Var& part) {
+    const bool narrow = part.defined() && part.dtype() == DType::bfloat16;
+    return narrow ? cast(part, DType::float32, site) : part;
+  };
+  const Var directions = wide(penalty.directions);
+  const bool own = x.identity() == penalty.directions.identity();
+  InversePenaltyResult result = inverse_penalty(own ? directions : wide(x),
+                                                {.directions = directions,
+                                                 .weights = wide(penalty.weights),
+                                                 .forget = wide(penalty.forget),
+                                                 .lambda0 = wide(penalty.lambda0)},
+                                                options, site);
+  result.output = cast(result.output, x.dtype(), site);
+  return result;
+}
+
 }  // namespace
 
 InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,
                                      const InversePenaltyOptions& options, CallSite site) {
+  if (x.defined() && x.dtype() == DType::bfloat16) return in_float32(x, penalty, options, site);
   const PenaltySizes n = checked_sizes(x, penalty, options);
   const Tensor weights = value_or_none(penalty.weights), forget = value_or_none(penalty.forget);
   const Tensor &u = penalty.directions.value(), &lambda0 = penalty.lambda0.value();
   const std::vector<Var> inputs{x, penalty.directions, penalty.weights, penalty.forget,
                                 penalty.lambda0};
-  const bool by_step = resolved_form(options.form, n.time) == OperatorForm::step;
+  const Device device = x.device();
+  const bool only_by_step = on_device(
+      "inverse_penalty", device, [] { return false; },
+      [&] { return cuda::only_by_step(forget, options); });
+  const bool by_step = only_by_step || resolved_form(options.form, n.time) == OperatorForm::step;
   if (!by_step && penalty.forget.defined() && x.dtype() == DType::float32)
     return in_float64(x, penalty, options, site);
   const Shape matrices{n.batch, n.heads, n.width, n.width};
   Tensor y = empty_like(x.value());
-  PenaltyState state{.penalty = Tensor(matrices, DType::float64),
-                     .kept = Tensor({n.batch, n.heads}, DType::float64),
+  PenaltyState state{.penalty = Tensor(matrices, DType::float64, device),
+                     .kept = Tensor({n.batch, n.heads}, DType::float64, device),
                      .tokens = options.initial.tokens + n.time};
-  if (by_step) state.inverse = Tensor(matrices, DType::float64);
+  if (by_step) state.inverse = Tensor(matrices, DType::float64, device);
   PenaltyFactors factors;
   dispatch_floating(x.dtype(), "inverse_penalty", [&](auto zero) {
     using T = decltype(zero);
@@ -130,11 +173,21 @@ InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,
     const PenaltyStateArrays last{state.penalty.mutable_data<double>(),
                                   by_step ? state.inverse.mutable_data<double>() : nullptr,
                                   state.kept.mutable_data<double>()};
-    if (by_step)
-      apply_by_step(in, x.value().data<T>(), y.mutable_data<T>(), last);
-    else
-      apply_by_chunk(in, x.value().data<T>(), y.mutable_data<T>(), last,
-                     will_be_recorded(inputs) ? &factors : nullptr);
+    const T* vectors = x.value().data<T>();
+    T* results = y.mutable_data<T>();
+    PenaltyFactors* kept = will_be_recorded(inputs) ? &factors : nullptr;
+    const auto on_cpu = [&] {
+      if (by_step)
+        apply_by_step(in, vectors, results, last);
+      else
+        apply_by_chunk(in, vectors, results, last, kept);
+    };
+    on_device("inverse_penalty", device, on_cpu, [&] {
+      if (by_step)
+        cuda::apply_by_step(in, vectors, results, last, device);
+      else
+        cuda::apply_by_chunk(in, vectors, results, last, kept, device);
+    });
   });
   Var output = record(
       "inverse_penalty", y, inputs,

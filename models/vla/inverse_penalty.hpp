@@ -44,8 +44,10 @@ struct InversePenaltyResult {
 /// Applies A_t to the vectors of each token: x (B, T, H, d), or (B, T, H, n, d) for n of them. One
 /// node on the tape, with the implicit adjoint of the inverse: saved are the inputs and, in chunk
 /// form, y and one more vector per direction. Fastest where x and `directions` are the same
-/// variable, as in exact VLA. Throws Error for shapes that do not fit, lambda0 <= 0, gamma outside
-/// (0, 1], or a penalty that is not positive definite or not finite.
+/// variable, as in exact VLA. On CUDA there are no chunks with forgetting, nor with restorations
+/// from an initial state on: such penalties go by step, whatever the form. Throws Error for shapes
+/// that do not fit, lambda0 <= 0, gamma outside (0, 1], or a penalty that is not positive definite
+/// or not finite.
 InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,
                                      const InversePenaltyOptions& options = {},
                                      CallSite site = CallSite::here());

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "framework/host_device.hpp"
 #include "models/vla/inverse_penalty.hpp"
 
 namespace vla {
@@ -39,14 +40,18 @@ struct PenaltyArrays {
         initial_kept(data_or_null<double>(options.initial.kept)),
         tokens_before(options.initial.tokens) {}
 
-  Index place(Index b, Index t, Index h) const { return (b * n.time + t) * n.heads + h; }
-  const T* direction(Index place, Index m) const {
+  VLA_HOST_DEVICE Index place(Index b, Index t, Index h) const {
+    return (b * n.time + t) * n.heads + h;
+  }
+  VLA_HOST_DEVICE const T* direction(Index place, Index m) const {
     return directions + (place * n.rank + m) * n.width;
   }
-  T weight(Index place, Index m) const { return weights ? weights[place * n.rank + m] : T(1); }
-  T gamma(Index place) const { return forget ? forget[place] : T(1); }
+  VLA_HOST_DEVICE T weight(Index place, Index m) const {
+    return weights ? weights[place * n.rank + m] : T(1);
+  }
+  VLA_HOST_DEVICE T gamma(Index place) const { return forget ? forget[place] : T(1); }
   /// Whether the regulariser is restored after token t.
-  bool restores_after(Index t) const {
+  VLA_HOST_DEVICE bool restores_after(Index t) const {
     return restore_period > 0 && (tokens_before + t + 1) % restore_period == 0;
   }
 };
@@ -94,12 +99,13 @@ struct PenaltyGradients {
 template <class T>
 class ScalarScan {
  public:
-  ScalarScan(const PenaltyArrays<T>& in, Index b, Index h, T* forget_gradient)
+  VLA_HOST_DEVICE ScalarScan(const PenaltyArrays<T>& in, Index b, Index h, T* forget_gradient)
       : in_(in), b_(b), h_(h), forget_gradient_(forget_gradient) {}
 
   // output_part is the sum of h_t . y_t over right-hand sides, value_part that of h_t . x_t,
   // direction_part the sum of weight u . r over directions.
-  void token(Index t, double output_part, double value_part, double direction_part) {
+  VLA_HOST_DEVICE void token(Index t, double output_part, double value_part,
+                             double direction_part) {
     if (in_.restores_after(t)) restore(t);
     const Index place = in_.place(b_, t, h_);
     const double gamma = in_.gamma(place);
@@ -108,15 +114,15 @@ class ScalarScan {
     if (forget_gradient_) forget_gradient_[place] += static_cast<T>(c_ / gamma);
     tau_ = gamma * (tau_ - output_part);
   }
-  double lambda0_gradient() const {
+  VLA_HOST_DEVICE double lambda0_gradient() const {
     return lambda0_gradient_ + (in_.initial_penalty ? 0 : tau_);  // a given M is a constant
   }
 
  private:
-  void restore(Index t) {
+  VLA_HOST_DEVICE void restore(Index t) {
     const double lambda0 = in_.lambda0[h_];
     // The window may have begun before the first token.
-    const Index first = std::max<Index>(0, t + 1 - in_.restore_period);
+    const Index first = t + 1 > in_.restore_period ? t + 1 - in_.restore_period : 0;
     const bool carried = in_.initial_kept && t + 1 <= in_.restore_period;
     double kept = carried ? in_.initial_kept[b_ * in_.n.heads + h_] : 1;
     for (Index s = first; s <= t; ++s) kept *= in_.gamma(in_.place(b_, s, h_));

@@ -2,14 +2,16 @@
 
 #include <algorithm>
 
+#include "framework/ops/shaping.hpp"
 #include "framework/parallel.hpp"
 #include "models/vla/stabilized_chunk.hpp"
+#include "models/vla/stabilized_recurrence_cuda.hpp"
 #include "models/vla/stabilized_step.hpp"
 
 namespace vla {
 namespace {
 
-constexpr Index kSegment = 16;  // tokens between two saved states
+constexpr Index kSegment = kStabilizedSegment;
 
 using Sizes = StabilizedSizes;
 
@@ -49,8 +51,18 @@ void check_state(const StabilizedInputs& in, const Sizes& n) {
   if (!in.initial_updates.defined()) return;
   check(in.initial_updates.shape() == Shape({n.batch}), "stabilized_recurrence: initial updates ",
         in.initial_updates.shape(), " are not (", n.batch, ")");
+  if (!in.initial_updates.device().is_cpu()) return;  // only the device sees the values
   for (const Index count : in.initial_updates.values<Index>())
     check(count >= 0, "stabilized_recurrence: initial updates ", count, "; 0 or more is needed");
+}
+
+void check_devices(const StabilizedInputs& in) {
+  const Tensor symbolic = value_or_none(in.symbolic);
+  for (const Tensor* part :
+       {&in.key.value(), &in.value.value(), &in.directions.value(), &symbolic, &in.active,
+        &in.initial_inverse, &in.initial_memory, &in.initial_updates})
+    check(!part->defined() || part->device() == in.query.device(),
+          "stabilized_recurrence: inputs differ in device");
 }
 
 Sizes checked_sizes(const StabilizedInputs& in) {
@@ -74,8 +86,7 @@ Sizes checked_sizes(const StabilizedInputs& in) {
   const Sizes n{q[0], q[1], q[2], u[3], q[3], v[3]};
   check_dtypes(in);
   check_state(in, n);
-  check(in.query.device().is_cpu(), "stabilized_recurrence: no kernel for device ",
-        in.query.device());
+  check_devices(in);
   return n;
 }
 
@@ -112,14 +123,13 @@ struct Arrays {
 };
 
 template <class T>
-Arrays<T> input_arrays(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& u,
-                       const Tensor& symbolic, const Tensor& active) {
-  return {.q = q.data<T>(),
-          .k = k.data<T>(),
-          .v = v.data<T>(),
-          .u = u.data<T>(),
-          .symbolic = symbolic.defined() ? symbolic.data<T>() : nullptr,
-          .active = symbolic.defined() ? active.data<std::uint8_t>() : nullptr};
+Arrays<T> input_arrays(const StabilizedTensors& in) {
+  return {.q = in.q.data<T>(),
+          .k = in.k.data<T>(),
+          .v = in.v.data<T>(),
+          .u = in.u.data<T>(),
+          .symbolic = data_or_null<T>(in.symbolic),
+          .active = in.symbolic.defined() ? in.active.data<std::uint8_t>() : nullptr};
 }
 
 template <class Work>
@@ -136,15 +146,11 @@ void copy_if_given(const Tensor& source, Index block, std::vector<T>& into) {
   std::copy_n(source.data<T>() + block * size, size, into.data());
 }
 
-// A and S of every sequence and head where a segment begins (B, H, segments, ...), and the count of
-// updates there (B, H, segments).
-struct Checkpoints {
-  Tensor inverse, memory, updates;
-};
-
 template <class T>
 void forward(const Sizes& n, const StabilizedOptions& options, const StabilizedInputs& in,
-             const Arrays<T>& arrays, Checkpoints& saved, StabilizedResult& result) {
+             Tensor& output, StabilizedCheckpoints& saved, StabilizedResult& result) {
+  Arrays<T> arrays = input_arrays<T>(tensors_of(in));
+  arrays.o = output.mutable_data<T>();
   T *inverses = saved.inverse.mutable_data<T>(), *memories = saved.memory.mutable_data<T>();
   Index* updates = saved.updates.mutable_data<Index>();
   T *last_inverse = result.inverse.mutable_data<T>(),
@@ -174,8 +180,18 @@ void forward(const Sizes& n, const StabilizedOptions& options, const StabilizedI
 }
 
 template <class T>
-void backward(const Sizes& n, const StabilizedOptions& options, const Arrays<T>& arrays,
-              const Checkpoints& saved) {
+void backward(const Sizes& n, const StabilizedOptions& options, const StabilizedTensors& in,
+              const StabilizedCheckpoints& saved, const Tensor& output_gradient,
+              StabilizedTensors& gradients) {
+  Arrays<T> arrays = input_arrays<T>(in);
+  Tensor outputs = empty_like(in.v);  // they come again and are not needed
+  arrays.o = outputs.mutable_data<T>();
+  arrays.output_gradient = output_gradient.data<T>();
+  arrays.dq = gradients.q.mutable_data<T>();
+  arrays.dk = gradients.k.mutable_data<T>();
+  arrays.dv = gradients.v.mutable_data<T>();
+  arrays.du = gradients.u.mutable_data<T>();
+  arrays.dsymbolic = mutable_data_or_null<T>(gradients.symbolic);
   for_each_head(n, [&](Index b, Index h) {
     StabilizedState<T> state(n, options);
     const Index area = n.value * n.key;
@@ -203,23 +219,19 @@ void backward(const Sizes& n, const StabilizedOptions& options, const Arrays<T>&
 
 std::vector<Tensor> gradients(const Sizes& n, const StabilizedOptions& options,
                               const BackwardContext& at) {
-  const Tensor &q = at.saved(0), &k = at.saved(1), &v = at.saved(2), &u = at.saved(3);
-  const Tensor &symbolic = at.saved(4), &active = at.saved(5);
-  Tensor dq = zeros_like(q), dk = zeros_like(k), dv = zeros_like(v), du = zeros_like(u);
-  Tensor dsymbolic = zeros_like(symbolic), scratch = empty_like(v);
-  dispatch_floating(q.dtype(), "stabilized_recurrence", [&](auto zero) {
-    using T = decltype(zero);
-    Arrays<T> arrays = input_arrays<T>(q, k, v, u, symbolic, active);
-    arrays.o = scratch.mutable_data<T>();  // the outputs come again and are not needed
-    arrays.output_gradient = at.gradient().data<T>();
-    arrays.dq = dq.mutable_data<T>();
-    arrays.dk = dk.mutable_data<T>();
-    arrays.dv = dv.mutable_data<T>();
-    arrays.du = du.mutable_data<T>();
-    if (symbolic.defined()) arrays.dsymbolic = dsymbolic.mutable_data<T>();
-    backward(n, options, arrays, {at.saved(6), at.saved(7), at.saved(8)});
-  });
-  return {dq, dk, dv, du, dsymbolic};
+  const StabilizedTensors in{at.saved(0), at.saved(1), at.saved(2),
+                             at.saved(3), at.saved(4), at.saved(5)};
+  const StabilizedCheckpoints saved{at.saved(6), at.saved(7), at.saved(8)};
+  StabilizedTensors d{zeros_like(in.q), zeros_like(in.k),        zeros_like(in.v),
+                      zeros_like(in.u), zeros_like(in.symbolic), {}};
+  const auto on_cpu = [&] {
+    dispatch_floating(in.q.dtype(), "stabilized_recurrence", [&](auto zero) {
+      backward<decltype(zero)>(n, options, in, saved, at.gradient(), d);
+    });
+  };
+  on_device("stabilized_recurrence", in.q.device(), on_cpu,
+            [&] { cuda::stabilized_adjoint_by_step(n, options, in, saved, at.gradient(), d); });
+  return {d.q, d.k, d.v, d.u, d.symbolic};
 }
 
 StabilizedResult stabilized_by_step(const Sizes& n, const StabilizedInputs& in,
@@ -231,22 +243,33 @@ StabilizedResult stabilized_by_step(const Sizes& n, const StabilizedInputs& in,
                           Tensor({n.batch, n.heads, n.key, n.key}, dtype, device),
                           Tensor({n.batch, n.heads, n.value, n.key}, dtype, device),
                           Tensor::zeros({n.batch}, DType::int64, device)};
-  Checkpoints saved{Tensor({n.batch, n.heads, segments(n), n.key, n.key}, dtype, device),
-                    Tensor({n.batch, n.heads, segments(n), n.value, n.key}, dtype, device),
-                    Tensor({n.batch, n.heads, segments(n)}, DType::int64, device)};
-  const Tensor symbolic = in.symbolic.defined() ? in.symbolic.value() : Tensor();
-  dispatch_floating(dtype, "stabilized_recurrence", [&](auto zero) {
-    using T = decltype(zero);
-    Arrays<T> arrays = input_arrays<T>(in.query.value(), in.key.value(), in.value.value(),
-                                       in.directions.value(), symbolic, in.active);
-    arrays.o = output.mutable_data<T>();
-    forward(n, options, in, arrays, saved, result);
-  });
+  StabilizedCheckpoints saved{
+      Tensor({n.batch, n.heads, segments(n), n.key, n.key}, dtype, device),
+      Tensor({n.batch, n.heads, segments(n), n.value, n.key}, dtype, device),
+      Tensor({n.batch, n.heads, segments(n)}, DType::int64, device)};
+  const auto on_cpu = [&] {
+    dispatch_floating(dtype, "stabilized_recurrence", [&](auto zero) {
+      forward<decltype(zero)>(n, options, in, output, saved, result);
+    });
+  };
+  on_device("stabilized_recurrence", device, on_cpu,
+            [&] { cuda::stabilized_by_step(n, options, in, output, saved, result); });
   result.output = record(
       "stabilized_recurrence", output, {in.query, in.key, in.value, in.directions, in.symbolic},
-      {in.query.value(), in.key.value(), in.value.value(), in.directions.value(), symbolic,
-       in.active, saved.inverse, saved.memory, saved.updates},
+      {in.query.value(), in.key.value(), in.value.value(), in.directions.value(),
+       value_or_none(in.symbolic), in.active, saved.inverse, saved.memory, saved.updates},
       [n, options](const BackwardContext& at) { return gradients(n, options, at); }, site);
+  return result;
+}
+
+// bfloat16 is for what goes in and out; A and S would not survive in it.
+StabilizedResult in_float32(StabilizedInputs in, const StabilizedOptions& options,
+                            OperatorForm form, CallSite site) {
+  for (Var* part : {&in.query, &in.key, &in.value, &in.directions, &in.symbolic})
+    if (part->defined() && part->dtype() == DType::bfloat16)
+      *part = cast(*part, DType::float32, site);
+  StabilizedResult result = stabilized_recurrence(in, options, form, site);
+  result.output = cast(result.output, DType::bfloat16, site);
   return result;
 }
 
@@ -254,6 +277,7 @@ StabilizedResult stabilized_by_step(const Sizes& n, const StabilizedInputs& in,
 
 StabilizedResult stabilized_recurrence(const StabilizedInputs& in, const StabilizedOptions& options,
                                        OperatorForm form, CallSite site) {
+  if (in.query.dtype() == DType::bfloat16) return in_float32(in, options, form, site);
   const Sizes n = checked_sizes(in);
   check_options(options, in.query.dtype());
   const std::string obstacle = chunk_obstacle(in, options);

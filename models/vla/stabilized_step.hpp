@@ -1,4 +1,5 @@
-// One token of the stabilised recurrence, forward and backward, for one sequence and head.
+// The step form of the stabilised recurrence: what its kernels share, and one token on the CPU,
+// forward and backward, for one sequence and head.
 #pragma once
 
 #include <vector>
@@ -10,6 +11,24 @@ namespace vla {
 struct StabilizedSizes {
   Index batch, time, heads, directions, key, value;
 };
+
+/// Tokens between two saved states.
+inline constexpr Index kStabilizedSegment = 16;
+
+/// A and S of every sequence and head where a segment begins (B, H, segments, ...), and the count
+/// of updates there (B, H, segments).
+struct StabilizedCheckpoints {
+  Tensor inverse, memory, updates;
+};
+
+/// The inputs of a recurrence, or their gradients; not defined where there is none.
+struct StabilizedTensors {
+  Tensor q, k, v, u, symbolic, active;
+};
+inline StabilizedTensors tensors_of(const StabilizedInputs& in) {
+  return {in.query.value(),           in.key.value(), in.value.value(), in.directions.value(),
+          value_or_none(in.symbolic), in.active};
+}
 
 /// Pointers to one token's inputs, and to where its gradients are added (null in forward).
 template <class T>

@@ -1,0 +1,257 @@
+// What the kernels of the recurrent operators share. A block of kThreads threads takes one sequence
+// and head at a time. Its arrays lie in shared memory while there is room, in global memory where a
+// head is too wide for that, so that every width works; the same code reads both.
+//
+// Work comes in passes over the rows of a matrix, a few neighbouring threads to a row, each with a
+// run of its columns. A thread has the same elements in every pass over matrices of that size:
+// what it alone reads and writes needs no __syncthreads(), what others read does.
+#pragma once
+
+#include "framework/cuda/kernel.cuh"
+
+namespace vla::cuda {
+
+/// Where a block's array begins: in its shared memory, or in its part of a scratch tensor.
+struct Place {
+  Index offset = 0;
+  bool shared = false;
+};
+
+/// A block's memory, for kernels.
+struct BlockMemory {
+  std::uint8_t* scratch = nullptr;
+  Index scratch_bytes = 0;  // of one block
+
+  template <class T>
+  __device__ T* at(Place place) const {
+    extern __shared__ __align__(16) unsigned char shared_bytes[];
+    std::uint8_t* base = place.shared ? shared_bytes : scratch + blockIdx.x * scratch_bytes;
+    return reinterpret_cast<T*>(base + place.offset);
+  }
+};
+
+/// Deals out a block's arrays: those that are asked for first get the shared memory.
+class Room {
+ public:
+  explicit Room(Device device) : device_(device) {
+    constexpr std::size_t kStatic = 2048;  // what kernels declare as __shared__, and reserves
+    const std::size_t all = properties(device).shared_bytes;
+    shared_left_ = all > kStatic ? static_cast<Index>(all - kStatic) : 0;
+  }
+
+  /// Room for `count` elements.
+  template <class T>
+  Place take(Index count) {
+    const Place place = take_if_shared<T>(count);
+    if (place.shared) return place;
+    scratch_ += rounded<T>(count);
+    return {scratch_ - rounded<T>(count), false};
+  }
+  /// The same in shared memory or not at all.
+  template <class T>
+  Place take_if_shared(Index count) {
+    const Index bytes = rounded<T>(count);
+    if (bytes > shared_left_) return {};
+    shared_left_ -= bytes;
+    shared_ += bytes;
+    return {shared_ - bytes, true};
+  }
+
+  /// A grid of blocks for `heads` sequences and heads, over which they stride, and their memory,
+  /// which `scratch` keeps alive. Blocks with scratch are no more than can run at once, so that its
+  /// size has a bound.
+  Grid grid(Index heads) const {
+    const Index most = scratch_ > 0 ? 2 * properties(device_).multiprocessors : 1 << 20;
+    return {dim3(static_cast<unsigned>(std::min(heads, most))), kThreads,
+            static_cast<std::size_t>(shared_)};
+  }
+  BlockMemory memory(const Grid& grid, Tensor& scratch) const {
+    if (scratch_ == 0) return {};
+    scratch = Tensor({static_cast<Index>(grid.blocks.x), scratch_}, DType::uint8, device_);
+    return {scratch.mutable_data<std::uint8_t>(), scratch_};
+  }
+
+ private:
+  template <class T>
+  static Index rounded(Index count) {
+    return (count * static_cast<Index>(sizeof(T)) + 15) / 16 * 16;
+  }
+
+  Device device_;
+  Index shared_left_ = 0, shared_ = 0, scratch_ = 0;
+};
+
+/// Elements between two rows of a matrix that passes read along rows and along columns: odd, so
+/// that neighbouring rows lie in different banks.
+VLA_HOST_DEVICE inline Index stride_for(Index columns) { return columns | 1; }
+
+/// A thread's part of one row: columns begin .. end - 1, none where it has no row.
+struct RowPart {
+  Index row, begin, end;
+  int lanes;   // threads that share the row
+  bool leads;  // the one of them that writes what there is once per row
+
+  /// `value` of all threads of the row, added up. To be called by all threads of a pass.
+  template <class T>
+  __device__ T sum(T value) const {
+    for (int lane = lanes / 2; lane > 0; lane /= 2)
+      value += __shfl_xor_sync(0xFFFFFFFF, value, lane);
+    return value;
+  }
+  __device__ bool has(Index column) const { return begin <= column && column < end; }
+};
+
+/// Calls work(part) for this thread's part of the rows; all threads of the block make the same
+/// number of calls.
+template <class Work>
+__device__ void for_rows(Index rows, Index columns, Work work) {
+  int lanes = kWarp;
+  while (lanes > 1 && rows * lanes > kThreads) lanes /= 2;
+  const int groups = kThreads / lanes, group = static_cast<int>(threadIdx.x) / lanes;
+  const int lane = static_cast<int>(threadIdx.x) % lanes;
+  const Index share = (columns + lanes - 1) / lanes;
+  const Index begin = min(lane * share, columns), end = min(begin + share, columns);
+  for (Index base = 0; base < rows; base += groups) {
+    const Index row = base + group;
+    const bool has_row = row < rows;
+    work(RowPart{row, has_row ? begin : 0, has_row ? end : 0, lanes, has_row && lane == 0});
+  }
+}
+
+/// Calls work(i) for this thread's share of 0 .. n - 1.
+template <class Work>
+__device__ void for_each(Index n, Work work) {
+  for (Index i = threadIdx.x; i < n; i += blockDim.x) work(i);
+}
+
+/// The sum of value(i) over 0 .. n - 1, in every thread of the warp, and the same in every warp.
+template <class T, class Value>
+__device__ T warp_sum(Index n, Value value) {
+  T sum = 0;
+  for (Index i = threadIdx.x % kWarp; i < n; i += kWarp) sum += value(i);
+  return sum_of_team<kWarp>(sum);
+}
+template <class T>
+__device__ T warp_dot(const T* x, const T* y, Index n) {
+  return warp_sum<T>(n, [&](Index i) { return x[i] * y[i]; });
+}
+
+/// This thread's part of x . y, for the columns of a row.
+template <class A, class B>
+__device__ auto part_dot(const RowPart& part, const A* x, const B* y) {
+  decltype(A() * B()) sum = 0;
+#pragma unroll 4
+  for (Index j = part.begin; j < part.end; ++j) sum += x[j] * y[j];
+  return sum;
+}
+
+/// Vectors of a run of tokens: in shared memory, or where they were.
+template <class T>
+struct Staged {
+  const T* data;
+  Index stride;  // between tokens
+  __device__ const T* at(Index token) const { return data ? data + token * stride : nullptr; }
+};
+
+/// Brings `count` vectors of `width` elements, `stride` apart, to `place` if that is in shared
+/// memory. Others may read them after the next __syncthreads().
+template <class T>
+__device__ Staged<T> stage(const BlockMemory& memory, Place place, const T* from, Index stride,
+                           Index count, Index width) {
+  if (!place.shared || !from) return {from, stride};
+  T* into = memory.at<T>(place);
+  for_each(count * width, [&](Index i) { into[i] = from[i / width * stride + i % width]; });
+  return {into, width};
+}
+
+/// A matrix with rows `stride` apart from and to one without gaps; each thread the elements that
+/// are its own in passes over rows.
+template <class From, class Into>
+__device__ void copy_rows(Index rows, Index columns, const From* from, Index from_stride,
+                          Into* into, Index into_stride) {
+  for_rows(rows, columns, [&](const RowPart& part) {
+    for (Index j = part.begin; j < part.end; ++j)
+      into[part.row * into_stride + j] = static_cast<Into>(from[part.row * from_stride + j]);
+  });
+}
+template <class T>
+__device__ void fill_rows(Index rows, Index columns, T* into, Index stride, T value, T diagonal) {
+  for_rows(rows, columns, [&](const RowPart& part) {
+    for (Index j = part.begin; j < part.end; ++j)
+      into[part.row * stride + j] = j == part.row ? diagonal : value;
+  });
+}
+/// Adds to the diagonal of a square matrix, likewise.
+template <class T>
+__device__ void add_to_diagonal(Index n, T* matrix, Index stride, T amount) {
+  for_rows(n, n, [&](const RowPart& part) {
+    if (part.has(part.row)) matrix[part.row * stride + part.row] += amount;
+  });
+}
+
+/// Calls store(i, j, sum) with the element of a product of matrices, (m, k) by (k, n), for all of
+/// its elements, each always in the same thread: sum over p of a(i, p) b(p, j). Neither waits for
+/// what other threads write before it nor makes them wait for its results.
+template <class T, class A, class B, class Store>
+__device__ void block_multiply(Index m, Index n, Index k, A a, B b, Store store) {
+  constexpr int kSide = 16, kTile = 4;  // threads along a side, and elements of a thread
+  static_assert(kSide * kSide == kThreads);
+  const Index row = threadIdx.x / kSide, column = threadIdx.x % kSide;
+  for (Index first_row = row; first_row - row < m; first_row += kSide * kTile)
+    for (Index first = column; first - column < n; first += kSide * kTile) {
+      Index rows[kTile], columns[kTile];  // beyond the end: the last, for nothing
+      T sum[kTile][kTile] = {};
+      for (int i = 0; i < kTile; ++i) {
+        rows[i] = min(first_row + i * kSide, m - 1);
+        columns[i] = min(first + i * kSide, n - 1);
+      }
+      for (Index p = 0; p < k; ++p) {
+        T from_a[kTile], from_b[kTile];
+        for (int i = 0; i < kTile; ++i) {
+          from_a[i] = a(rows[i], p);
+          from_b[i] = b(p, columns[i]);
+        }
+        for (int i = 0; i < kTile; ++i)
+          for (int j = 0; j < kTile; ++j) sum[i][j] += from_a[i] * from_b[j];
+      }
+      for (int i = 0; i < kTile; ++i)
+        for (int j = 0; j < kTile; ++j)
+          if (first_row + i * kSide < m && first + j * kSide < n)
+            store(rows[i], columns[j], sum[i][j]);
+    }
+}
+
+/// x (n, width) <- (I + tril(L, -1))^-1 x, or with its transpose; all threads see the result.
+template <bool transposed, class T>
+__device__ void solve_unit_lower(Index n, Index width, const T* l, Index l_stride, T* x,
+                                 Index x_stride) {
+  constexpr Index kRows = 16;  // solved one after the other; then all others at once
+  const auto factor = [&](Index row, Index of) {
+    return transposed ? l[of * l_stride + row] : l[row * l_stride + of];
+  };
+  const Index blocks = (n + kRows - 1) / kRows;
+  for (Index block = 0; block < blocks; ++block) {
+    const Index begin = (transposed ? blocks - 1 - block : block) * kRows;
+    const Index end = min(begin + kRows, n);
+    for_each(width, [&](Index j) {
+      for (Index step = 1; step < end - begin; ++step) {
+        const Index row = transposed ? end - 1 - step : begin + step;
+        T value = x[row * x_stride + j];
+        for (Index s = 0; s < step; ++s) {
+          const Index solved = transposed ? end - 1 - s : begin + s;
+          value -= factor(row, solved) * x[solved * x_stride + j];
+        }
+        x[row * x_stride + j] = value;
+      }
+    });
+    __syncthreads();
+    const Index from = transposed ? 0 : end, left = transposed ? begin : n - end;
+    block_multiply<T>(
+        left, width, end - begin, [&](Index i, Index p) { return factor(from + i, begin + p); },
+        [&](Index p, Index j) { return x[(begin + p) * x_stride + j]; },
+        [&](Index i, Index j, T sum) { x[(from + i) * x_stride + j] -= sum; });
+    __syncthreads();
+  }
+}
+
+}  // namespace vla::cuda

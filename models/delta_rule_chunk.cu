@@ -1,0 +1,271 @@
+// The formulas of delta_rule_chunk.cpp, a block of threads for each sequence and head.
+
+#include "models/block.cuh"
+#include "models/delta_rule_cuda.hpp"
+
+namespace vla::cuda {
+namespace {
+
+using Sizes = DeltaRuleSizes;
+
+// A row-major matrix in a block's memory.
+template <class T>
+struct Block {
+  T* data;
+  Index stride;
+  __device__ T& operator()(Index i, Index j) const { return data[i * stride + j]; }
+};
+
+// Where a block's arrays are; those of a chunk's tokens have a row for each.
+struct Layout {
+  Place state, alpha, k, e, products;
+  Place q, g, dv, more_products;  // backward, where `state` has the gradient of S
+};
+
+template <class T>
+Layout layout_of(Room& room, const Sizes& n, Index chunk, bool backward) {
+  const Index keys = chunk * stride_for(n.key), values = chunk * stride_for(n.value);
+  Layout at;
+  at.products = room.take<T>(chunk * stride_for(chunk));
+  at.e = room.take<T>(values);
+  if (backward) {
+    at.more_products = room.take<T>(chunk * stride_for(chunk));
+    at.dv = room.take<T>(values);
+    at.g = room.take<T>(values);
+  }
+  at.alpha = room.take<T>(keys);
+  at.k = room.take<T>(keys);
+  if (backward) at.q = room.take<T>(keys);
+  at.state = room.take<T>(n.value * stride_for(n.key));
+  return at;
+}
+
+// Which of a chunk's tokens are meant: those of one head, `count` from `first` on.
+struct Tokens {
+  Index b, h, first, count;
+};
+
+template <class T>
+__device__ void gather(const DeltaRuleArrays<T>& in, const Tokens& at, const T* x, Index width,
+                       const Block<T>& into) {
+  for_each(at.count * width, [&](Index i) {
+    into(i / width, i % width) = x[in.place(at.b, at.first + i / width, at.h) * width + i % width];
+  });
+}
+
+template <class T>
+__device__ T* row_of(const DeltaRuleArrays<T>& in, const Tokens& at, T* x, Index width, Index t) {
+  return x + in.place(at.b, at.first + t, at.h) * width;
+}
+
+// products (n, n) <- rows others^T below the diagonal, and on it unless `strict`; zeros elsewhere.
+template <class T>
+__device__ void lower_products(Index n, Index width, bool strict, const Block<T>& rows,
+                               const Block<T>& others, const Block<T>& products) {
+  block_multiply<T>(
+      n, n, width, [&](Index i, Index p) { return rows(i, p); },
+      [&](Index p, Index j) { return others(j, p); },
+      [&](Index i, Index j, T sum) { products(i, j) = j < i || (j == i && !strict) ? sum : T(0); });
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    forward_kernel(const DeltaRuleArrays<T> in, const Index chunk, const DeltaRuleOutputs<T> out,
+                   const Layout layout, const BlockMemory memory) {
+  const Sizes& n = in.n;
+  const Index chunks = (n.time + chunk - 1) / chunk;
+  const Block<T> s{memory.at<T>(layout.state), stride_for(n.key)};
+  const Block<T> alpha{memory.at<T>(layout.alpha), stride_for(n.key)};
+  const Block<T> k{memory.at<T>(layout.k), stride_for(n.key)};  // then q
+  const Block<T> e{memory.at<T>(layout.e), stride_for(n.value)};
+  const Block<T> products{memory.at<T>(layout.products), stride_for(chunk)};
+  for (Index head = blockIdx.x; head < n.batch * n.heads; head += gridDim.x) {
+    const Index b = head / n.heads, h = head % n.heads;
+    __syncthreads();  // the last head's S may still be read
+    for_each(n.state(), [&](Index i) {
+      s(i / n.key, i % n.key) = in.initial ? in.initial[head * n.state() + i] : T(0);
+    });
+    for (Index c = 0; c < chunks; ++c) {
+      const Tokens at{b, h, c * chunk, min(chunk, n.time - c * chunk)};
+      __syncthreads();
+      if (out.states)
+        for_each(n.state(), [&](Index i) {
+          out.states[(head * chunks + c) * n.state() + i] = s(i / n.key, i % n.key);
+        });
+      gather(in, at, in.alpha, n.key, alpha);
+      gather(in, at, in.v, n.value, e);
+      if (in.k) {
+        gather(in, at, in.k, n.key, k);
+        __syncthreads();
+        lower_products(at.count, n.key, true, k, alpha, products);
+        block_multiply<T>(
+            at.count, n.value, n.key, [&](Index i, Index p) { return k(i, p); },
+            [&](Index p, Index j) { return s(j, p); },
+            [&](Index i, Index j, T sum) { e(i, j) -= sum; });
+        __syncthreads();
+        solve_unit_lower<false>(at.count, n.value, products.data, products.stride, e.data,
+                                e.stride);
+        if (out.errors)
+          for_each(at.count * n.value, [&](Index i) {
+            row_of(in, at, out.errors, n.value, i / n.value)[i % n.value] =
+                e(i / n.value, i % n.value);
+          });
+      }
+      const Block<T>& q = k;
+      gather(in, at, in.q, n.key, q);
+      __syncthreads();
+      lower_products(at.count, n.key, false, q, alpha, products);
+      block_multiply<T>(
+          at.count, n.value, n.key, [&](Index i, Index p) { return q(i, p); },
+          [&](Index p, Index j) { return s(j, p); },
+          [&](Index i, Index j, T sum) { row_of(in, at, out.o, n.value, i)[j] = sum; });
+      __syncthreads();
+      block_multiply<T>(
+          at.count, n.value, at.count, [&](Index i, Index p) { return products(i, p); },
+          [&](Index p, Index j) { return e(p, j); },
+          [&](Index i, Index j, T sum) { row_of(in, at, out.o, n.value, i)[j] += sum; });
+      block_multiply<T>(
+          n.value, n.key, at.count, [&](Index i, Index p) { return e(p, i); },
+          [&](Index p, Index j) { return alpha(p, j); },
+          [&](Index i, Index j, T sum) { s(i, j) += sum; });
+    }
+    __syncthreads();
+    for_each(n.state(),
+             [&](Index i) { out.final_state[head * n.state() + i] = s(i / n.key, i % n.key); });
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    backward_kernel(const DeltaRuleArrays<T> in, const Index chunk, const T* errors,
+                    const T* states, const T* output_gradient, const DeltaRuleGradients<T> out,
+                    const Layout layout, const BlockMemory memory) {
+  const Sizes& n = in.n;
+  const Index chunks = (n.time + chunk - 1) / chunk;
+  const Block<T> d{memory.at<T>(layout.state), stride_for(n.key)};
+  const Block<T> alpha{memory.at<T>(layout.alpha), stride_for(n.key)};
+  const Block<T> k{memory.at<T>(layout.k), stride_for(n.key)};
+  const Block<T> q{memory.at<T>(layout.q), stride_for(n.key)};
+  const Block<T> e{memory.at<T>(layout.e), stride_for(n.value)};
+  const Block<T> g{memory.at<T>(layout.g), stride_for(n.value)};
+  const Block<T> dv{memory.at<T>(layout.dv), stride_for(n.value)};
+  const Block<T> products{memory.at<T>(layout.products), stride_for(chunk)};
+  const Block<T> more{memory.at<T>(layout.more_products), stride_for(chunk)};
+  for (Index head = blockIdx.x; head < n.batch * n.heads; head += gridDim.x) {
+    const Index b = head / n.heads, h = head % n.heads;
+    T* state_gradient = out.state + head * n.state();
+    __syncthreads();  // the last head's D may still be read
+    for_each(n.state(), [&](Index i) { d(i / n.key, i % n.key) = state_gradient[i]; });
+    for (Index c = chunks - 1; c >= 0; --c) {
+      const Tokens at{b, h, c * chunk, min(chunk, n.time - c * chunk)};
+      const T* s = states + (head * chunks + c) * n.state();
+      const Index count = at.count;
+      __syncthreads();
+      gather(in, at, in.alpha, n.key, alpha);
+      gather(in, at, in.q, n.key, q);
+      if (in.k) gather(in, at, in.k, n.key, k);
+      gather(in, at, errors, n.value, e);
+      gather(in, at, output_gradient, n.value, g);
+      __syncthreads();
+      lower_products(count, n.key, false, q, alpha, products);
+      lower_products(count, n.value, false, g, e, more);
+      block_multiply<T>(
+          count, n.value, n.key, [&](Index i, Index p) { return alpha(i, p); },
+          [&](Index p, Index j) { return d(j, p); },
+          [&](Index i, Index j, T sum) { dv(i, j) = sum; });
+      __syncthreads();
+      block_multiply<T>(
+          count, n.value, count, [&](Index i, Index p) { return products(p, i); },
+          [&](Index p, Index j) { return g(p, j); },
+          [&](Index i, Index j, T sum) { dv(i, j) += sum; });
+      block_multiply<T>(
+          count, n.key, n.value, [&](Index i, Index p) { return g(i, p); },
+          [&](Index p, Index j) { return s[p * n.key + j]; },
+          [&](Index i, Index j, T sum) { row_of(in, at, out.q, n.key, i)[j] = sum; });
+      block_multiply<T>(
+          count, n.key, count, [&](Index i, Index p) { return more(i, p); },
+          [&](Index p, Index j) { return alpha(p, j); },
+          [&](Index i, Index j, T sum) { row_of(in, at, out.q, n.key, i)[j] += sum; });
+      block_multiply<T>(
+          count, n.key, n.value, [&](Index i, Index p) { return e(i, p); },
+          [&](Index p, Index j) { return d(p, j); },
+          [&](Index i, Index j, T sum) { row_of(in, at, out.alpha, n.key, i)[j] = sum; });
+      block_multiply<T>(
+          count, n.key, count, [&](Index i, Index p) { return more(p, i); },
+          [&](Index p, Index j) { return q(p, j); },
+          [&](Index i, Index j, T sum) { row_of(in, at, out.alpha, n.key, i)[j] += sum; });
+      __syncthreads();
+      if (in.k) {
+        lower_products(count, n.key, true, k, alpha, products);
+        __syncthreads();
+        solve_unit_lower<true>(count, n.value, products.data, products.stride, dv.data, dv.stride);
+        lower_products(count, n.value, true, dv, e, more);
+        block_multiply<T>(
+            count, n.key, n.value, [&](Index i, Index p) { return dv(i, p); },
+            [&](Index p, Index j) { return s[p * n.key + j]; },
+            [&](Index i, Index j, T sum) { row_of(in, at, out.k, n.key, i)[j] = -sum; });
+        __syncthreads();
+        block_multiply<T>(
+            count, n.key, count, [&](Index i, Index p) { return more(i, p); },
+            [&](Index p, Index j) { return alpha(p, j); },
+            [&](Index i, Index j, T sum) { row_of(in, at, out.k, n.key, i)[j] -= sum; });
+        block_multiply<T>(
+            count, n.key, count, [&](Index i, Index p) { return more(p, i); },
+            [&](Index p, Index j) { return k(p, j); },
+            [&](Index i, Index j, T sum) { row_of(in, at, out.alpha, n.key, i)[j] -= sum; });
+        block_multiply<T>(
+            n.value, n.key, count, [&](Index i, Index p) { return dv(p, i); },
+            [&](Index p, Index j) { return k(p, j); },
+            [&](Index i, Index j, T sum) { d(i, j) -= sum; });
+      }
+      block_multiply<T>(
+          n.value, n.key, count, [&](Index i, Index p) { return g(p, i); },
+          [&](Index p, Index j) { return q(p, j); },
+          [&](Index i, Index j, T sum) { d(i, j) += sum; });
+      for_each(count * n.value, [&](Index i) {
+        row_of(in, at, out.v, n.value, i / n.value)[i % n.value] = dv(i / n.value, i % n.value);
+      });
+    }
+    __syncthreads();
+    for_each(n.state(), [&](Index i) { state_gradient[i] = d(i / n.key, i % n.key); });
+  }
+}
+
+}  // namespace
+
+template <class T>
+void delta_rule_by_chunk(const DeltaRuleArrays<T>& in, Index chunk, const DeltaRuleOutputs<T>& out,
+                         Device device) {
+  Room room(device);
+  const Layout layout = layout_of<T>(room, in.n, chunk, false);
+  const Grid grid = room.grid(in.n.batch * in.n.heads);
+  Tensor scratch;
+  const BlockMemory memory = room.memory(grid, scratch);
+  Launch("delta_rule", device)(forward_kernel<T>, grid, in, chunk, out, layout, memory);
+}
+
+template <class T>
+void delta_rule_adjoint_by_chunk(const DeltaRuleArrays<T>& in, Index chunk, const T* errors,
+                                 const T* states, const T* output_gradient,
+                                 const DeltaRuleGradients<T>& out, Device device) {
+  Room room(device);
+  const Layout layout = layout_of<T>(room, in.n, chunk, true);
+  const Grid grid = room.grid(in.n.batch * in.n.heads);
+  Tensor scratch;
+  const BlockMemory memory = room.memory(grid, scratch);
+  Launch("delta_rule gradient", device)(backward_kernel<T>, grid, in, chunk, errors, states,
+                                        output_gradient, out, layout, memory);
+}
+
+template void delta_rule_by_chunk(const DeltaRuleArrays<float>&, Index,
+                                  const DeltaRuleOutputs<float>&, Device);
+template void delta_rule_by_chunk(const DeltaRuleArrays<double>&, Index,
+                                  const DeltaRuleOutputs<double>&, Device);
+template void delta_rule_adjoint_by_chunk(const DeltaRuleArrays<float>&, Index, const float*,
+                                          const float*, const float*,
+                                          const DeltaRuleGradients<float>&, Device);
+template void delta_rule_adjoint_by_chunk(const DeltaRuleArrays<double>&, Index, const double*,
+                                          const double*, const double*,
+                                          const DeltaRuleGradients<double>&, Device);
+
+}  // namespace vla::cuda
