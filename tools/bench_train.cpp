@@ -77,10 +77,10 @@ BenchTrainResult run_bench_train(const BenchTrainOptions& options, std::ostream&
   if (!options.json.empty()) check_replaceable(options.json);
   BenchTrainResult result;
   {
+    reset_peak_memory(parse_device(options.train.device));
     Training training(options.train);
     for (Index i = 0; i < kWarmUp; ++i) training.step();
     training.wait();
-    reset_peak_memory(training.device());
     const Index steps = options.measured / kGroups;
     const std::int64_t before = launches();
     std::vector<double> seconds;

@@ -81,9 +81,9 @@ void verify_inverse_penalty(GoldenCase& c) {
     return Var::parameter(c.array(array).reshape(shape), array);
   };
   const Var k = leaf("k", {1, time, 1, d});
-  Penalty penalty{
-      .directions = leaf("u", {1, time, 1, d}),
-      .lambda0 = Var::parameter(Tensor::full({1}, c.number("lambda_0"), c.dtype()), "lambda_0")};
+  Penalty penalty{.directions = leaf("u", {1, time, 1, d}),
+                  .lambda0 = Var::parameter(
+                      Tensor::full({1}, c.number("lambda_0"), c.dtype(), c.device()), "lambda_0")};
   if (c.has("forget")) penalty.forget = leaf("forget", {1, time, 1});
   Tape tape;
   const Var alpha = inverse_penalty(k, penalty, {.form = c.form()}).output;

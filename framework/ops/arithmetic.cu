@@ -1,6 +1,6 @@
 #include <vector>
 
-#include "framework/cuda/kernel.cuh"
+#include "framework/cuda/piece.cuh"
 #include "framework/ops/arithmetic_cuda.hpp"
 #include "framework/ops/arithmetic_functions.hpp"
 
@@ -15,10 +15,27 @@ constexpr int kMostAxes = 8;
 // How the elements of a result are found in the operands: its axes, the innermost first, and how
 // far apart neighbours along each are in a and in b (0 where the operand repeats). Neighbouring
 // axes that both operands walk through as one are one.
+// Division by a number that is known beforehand, as a multiplication: several times as fast. For
+// counts up to 2^31. Source: Granlund and Montgomery, "Division by invariant integers using
+// multiplication", PLDI 1994.
+struct Divisor {
+  std::uint32_t divisor = 1, multiplier = 1, shift = 0;
+  Divisor() = default;
+  explicit Divisor(std::uint32_t by) : divisor(by) {
+    while (shift < 31 && (1u << shift) < by) ++shift;
+    multiplier = static_cast<std::uint32_t>(
+        ((std::uint64_t{1} << 32) * ((std::uint64_t{1} << shift) - by)) / by + 1);
+  }
+  __device__ std::uint32_t quotient(std::uint32_t n) const {
+    return (__umulhi(n, multiplier) + n) >> shift;
+  }
+};
+
 template <class Count>
 struct Walk {
   int axes = 0;
   Count sizes[kMostAxes];
+  Divisor divisors[kMostAxes];  // by the sizes, where Count is of 32 bits
   Count a_strides[kMostAxes], b_strides[kMostAxes];
 };
 
@@ -54,6 +71,8 @@ Walk<Count> walk_of(const Shape& a, const Shape& b, const Shape& result) {
     walk.sizes[0] = 1;
     walk.a_strides[0] = walk.b_strides[0] = 0;
   }
+  if constexpr (sizeof(Count) == 4)
+    for (int axis = 0; axis < walk.axes; ++axis) walk.divisors[axis] = Divisor(walk.sizes[axis]);
   return walk;
 }
 
@@ -66,7 +85,12 @@ template <class Count>
 __device__ Place place_of(const Walk<Count>& walk, Count i) {
   Place place{0, 0};
   for (int axis = 0; axis < walk.axes - 1; ++axis) {
-    const Count next = i / walk.sizes[axis], at = i - next * walk.sizes[axis];
+    Count next;
+    if constexpr (sizeof(Count) == 4)
+      next = walk.divisors[axis].quotient(i);
+    else
+      next = i / walk.sizes[axis];
+    const Count at = i - next * walk.sizes[axis];
     place.a += Index(at) * walk.a_strides[axis];
     place.b += Index(at) * walk.b_strides[axis];
     i = next;
@@ -76,51 +100,63 @@ __device__ Place place_of(const Walk<Count>& walk, Count i) {
   return place;
 }
 
-// `size` elements of an operand from `place` on, or one that repeats.
+// A piece of an operand from `place` on, or one element that repeats.
 template <int size, class T, class Count>
-__device__ void read(const T* x, Index place, Count stride, T* into) {
-  if (stride == 0) {
+__device__ Piece<T, size> read(const T* x, Index place, Count stride) {
+  if (stride != 0) return read_piece<size>(x + place);
+  Piece<T, size> piece;
+  const T element = x[place];
 #pragma unroll
-    for (int j = 0; j < size; ++j) into[j] = x[place];
-  } else if constexpr (size == Pack<T>::kSize) {
-    *reinterpret_cast<Pack<T>*>(into) = *reinterpret_cast<const Pack<T>*>(x + place);
-  } else {
-#pragma unroll
-    for (int j = 0; j < size; ++j) into[j] = x[place + j];
-  }
+  for (int j = 0; j < size; ++j) piece.elements[j] = element;
+  return piece;
 }
 
-// y in pieces of `size` elements, which lie along the innermost axis.
-template <class Function, int size, class T, class Count>
+// y in pieces, which lie along the innermost axis; each thread makes kPieces of them, a whole grid
+// apart, so that several reads are on their way at once.
+constexpr int kPieces = 4;
+
+template <class Function, int size, bool simple, class T, class Count>
 __global__ void combine_kernel(Walk<Count> walk, const T* a, const T* b, T* y, Count pieces) {
-  using A = Accumulated<T>;
-  const Count piece = static_cast<Count>(thread_index());
-  if (piece >= pieces) return;
-  const Place place = place_of(walk, piece * size);
-  alignas(16) T left[size], right[size], out[size];
-  read<size>(a, place.a, walk.a_strides[0], left);
-  read<size>(b, place.b, walk.b_strides[0], right);
+  Piece<T, size> left[kPieces], right[kPieces];
+  const Count first = static_cast<Count>(Index(blockIdx.x) * kPieces * kThreads + threadIdx.x);
 #pragma unroll
-  for (int j = 0; j < size; ++j) out[j] = T(Function::value(A(left[j]), A(right[j])));
-  T* into = y + Index(piece) * size;
-  if constexpr (size == Pack<T>::kSize) {
-    *reinterpret_cast<Pack<T>*>(into) = *reinterpret_cast<const Pack<T>*>(out);
-  } else {
+  for (int i = 0; i < kPieces; ++i) {
+    const Count piece = first + i * kThreads;
+    if (piece >= pieces) continue;
+    const Index element = Index(piece) * size;
+    const Place place =
+        simple ? Place{element * Index(walk.a_strides[0]), element * Index(walk.b_strides[0])}
+               : place_of(walk, static_cast<Count>(element));
+    left[i] = read<size>(a, place.a, walk.a_strides[0]);
+    right[i] = read<size>(b, place.b, walk.b_strides[0]);
+  }
 #pragma unroll
-    for (int j = 0; j < size; ++j) into[j] = out[j];
+  for (int i = 0; i < kPieces; ++i) {
+    const Count piece = first + i * kThreads;
+    if (piece >= pieces) continue;
+    Piece<T, size> out;
+#pragma unroll
+    for (int j = 0; j < size; ++j)
+      out.elements[j] =
+          T(Function::value(widened(left[i].elements[j]), widened(right[i].elements[j])));
+    write_piece(y + Index(piece) * size, out);
   }
 }
 
 template <int size, class T, class Count>
 __global__ void broadcast_kernel(Walk<Count> walk, const T* x, T* y, Count pieces) {
-  const Count piece = static_cast<Count>(thread_index());
-  if (piece >= pieces) return;
-  alignas(16) T out[size];
-  read<size>(x, place_of(walk, piece * size).a, walk.a_strides[0], out);
-  T* into = y + Index(piece) * size;
+  const Count first = static_cast<Count>(Index(blockIdx.x) * kPieces * kThreads + threadIdx.x);
 #pragma unroll
-  for (int j = 0; j < size; ++j) into[j] = out[j];
+  for (int i = 0; i < kPieces; ++i) {
+    const Count piece = first + i * kThreads;
+    if (piece >= pieces) continue;
+    const Index element = Index(piece) * size;
+    write_piece(y + element,
+                read<size>(x, place_of(walk, static_cast<Count>(element)).a, walk.a_strides[0]));
+  }
 }
+
+Grid grid_for_pieces(Index pieces) { return grid_for((pieces + kPieces - 1) / kPieces); }
 
 // Calls launch(walk, integral constant of the size of a piece, pieces) with the narrowest count
 // that will do, because divisions of 64 bits are slow. Pieces are of 16 bytes where they are
@@ -168,9 +204,14 @@ void Binary<Function>::combine(const Tensor& a, const Tensor& b, Tensor& y) {
     using T = decltype(zero);
     with_walk<T>(a, b, y, [&](const auto& walk, auto size, auto pieces) {
       using Count = decltype(pieces);
-      Launch(Function::name, y.device())(combine_kernel<Function, decltype(size)::value, T, Count>,
-                                         grid_for(Index(pieces)), walk, a.data<T>(), b.data<T>(),
-                                         y.mutable_data<T>(), pieces);
+      constexpr int elements = decltype(size)::value;
+      const auto launch = [&](auto simple) {
+        Launch(Function::name, y.device())(
+            combine_kernel<Function, elements, decltype(simple)::value, T, Count>,
+            grid_for_pieces(Index(pieces)), walk, a.data<T>(), b.data<T>(), y.mutable_data<T>(),
+            pieces);
+      };
+      walk.axes == 1 ? launch(std::true_type()) : launch(std::false_type());
     });
   });
 }
@@ -186,7 +227,7 @@ void broadcast(const Tensor& x, Tensor& y) {
     with_walk<T>(x, x, y, [&](const auto& walk, auto size, auto pieces) {
       using Count = decltype(pieces);
       Launch("broadcast_to", y.device())(broadcast_kernel<decltype(size)::value, T, Count>,
-                                         grid_for(Index(pieces)), walk, x.data<T>(),
+                                         grid_for_pieces(Index(pieces)), walk, x.data<T>(),
                                          y.mutable_data<T>(), pieces);
     });
   });

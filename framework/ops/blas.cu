@@ -1,8 +1,11 @@
+#include <cublasLt.h>
 #include <cublas_v2.h>
 
 #include <array>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <tuple>
 
 #include "framework/cuda/kernel.cuh"
 #include "framework/ops/blas_cuda.hpp"
@@ -18,8 +21,22 @@ void check_blas(cublasStatus_t status, const char* op) {
   check(status == CUBLAS_STATUS_SUCCESS, op, ": cuBLAS: ", cublasGetStatusString(status));
 }
 
+// How cuBLASLt multiplies x (m, k) with the transpose of W (n, k) and adds a bias to every row:
+// found once for each size and kept.
+struct BiasedPlan {
+  cublasLtMatmulDesc_t how = nullptr;
+  cublasLtMatrixLayout_t weight = nullptr, x = nullptr, y = nullptr;
+  cublasLtMatmulAlgo_t algorithm{};
+  bool found = false;
+};
+
+// What a plan is for: element type, precision, and the sizes m, n, k.
+using PlanKey = std::tuple<DType, MatmulPrecision, Index, Index, Index>;
+
 struct Handle {
   cublasHandle_t handle = nullptr;
+  std::byte* workspace = nullptr;
+  std::map<PlanKey, BiasedPlan> plans;
   std::mutex mutex;
 };
 
@@ -34,9 +51,9 @@ Handle& handle_for(Device device) {
     select(device);
     check_blas(cublasCreate(&found.handle), "matmul");
     check_blas(cublasSetStream(found.handle, static_cast<cudaStream_t>(stream(device))), "matmul");
-    std::byte* workspace = allocate(kWorkspaceBytes, device);
-    check(workspace != nullptr, "matmul: no memory for the workspace of cuBLAS on ", device);
-    check_blas(cublasSetWorkspace(found.handle, workspace, kWorkspaceBytes), "matmul");
+    found.workspace = allocate(kWorkspaceBytes, device);
+    check(found.workspace != nullptr, "matmul: no memory for the workspace of cuBLAS on ", device);
+    check_blas(cublasSetWorkspace(found.handle, found.workspace, kWorkspaceBytes), "matmul");
   });
   return found;
 }
@@ -85,17 +102,95 @@ void gemm(const char* op, Transpose a_op, Transpose b_op, Index m, Index n, Inde
   Handle& handle = handle_for(device);
   std::lock_guard lock(handle.mutex);
   Begun begun(op, device);
-  // cuBLAS is column-major: it sees every matrix transposed, and C^T = op(B)^T op(A)^T.
-  check_blas(
-      cublasGemmStridedBatchedEx(
-          handle.handle, transpose(b_op), transpose(a_op), blas_size(op, n), blas_size(op, m),
-          blas_size(op, k), wide ? static_cast<const void*>(&alpha_wide) : &alpha,
-          elements(*b.matrices), type_of(dtype), blas_size(op, b.stride), b.step,
-          elements(*a.matrices), type_of(dtype), blas_size(op, a.stride), a.step,
-          wide ? static_cast<const void*>(&beta) : &beta_narrow, into, type_of(c.dtype()),
-          blas_size(op, n), m * n, blas_size(op, batch), compute_type(dtype), CUBLAS_GEMM_DEFAULT),
-      op);
+  const void *one = wide ? static_cast<const void*>(&alpha_wide) : &alpha,
+             *kept = wide ? static_cast<const void*>(&beta) : &beta_narrow;
+  // cuBLAS is column-major: it sees every matrix transposed, and C^T = op(B)^T op(A)^T. For a
+  // single product it has more ways, such as cutting a long inner axis.
+  if (batch == 1)
+    check_blas(cublasGemmEx(handle.handle, transpose(b_op), transpose(a_op), blas_size(op, n),
+                            blas_size(op, m), blas_size(op, k), one, elements(*b.matrices),
+                            type_of(dtype), blas_size(op, b.stride), elements(*a.matrices),
+                            type_of(dtype), blas_size(op, a.stride), kept, into, type_of(c.dtype()),
+                            blas_size(op, n), compute_type(dtype), CUBLAS_GEMM_DEFAULT),
+               op);
+  else
+    check_blas(
+        cublasGemmStridedBatchedEx(
+            handle.handle, transpose(b_op), transpose(a_op), blas_size(op, n), blas_size(op, m),
+            blas_size(op, k), one, elements(*b.matrices), type_of(dtype), blas_size(op, b.stride),
+            b.step, elements(*a.matrices), type_of(dtype), blas_size(op, a.stride), a.step, kept,
+            into, type_of(c.dtype()), blas_size(op, n), m * n, blas_size(op, batch),
+            compute_type(dtype), CUBLAS_GEMM_DEFAULT),
+        op);
   begun.finish();
+}
+
+namespace {
+
+BiasedPlan find_plan(cublasLtHandle_t handle, const char* op, DType dtype, Index m, Index n,
+                     Index k) {
+  BiasedPlan plan;
+  const cudaDataType_t type = type_of(dtype);
+  const cublasOperation_t transposed = CUBLAS_OP_T;
+  const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+  check_blas(cublasLtMatmulDescCreate(&plan.how, compute_type(dtype), CUDA_R_32F), op);
+  check_blas(cublasLtMatmulDescSetAttribute(plan.how, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
+                                            sizeof transposed),
+             op);
+  check_blas(cublasLtMatmulDescSetAttribute(plan.how, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
+                                            sizeof epilogue),
+             op);
+  const auto layout = [&](cublasLtMatrixLayout_t& into, Index rows, Index columns) {
+    check_blas(cublasLtMatrixLayoutCreate(&into, type, static_cast<std::uint64_t>(rows),
+                                          static_cast<std::uint64_t>(columns), rows),
+               op);
+  };
+  layout(plan.weight, k, n);
+  layout(plan.x, k, m);
+  layout(plan.y, n, m);
+  cublasLtMatmulPreference_t preference = nullptr;
+  check_blas(cublasLtMatmulPreferenceCreate(&preference), op);
+  check_blas(
+      cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                           &kWorkspaceBytes, sizeof kWorkspaceBytes),
+      op);
+  cublasLtMatmulHeuristicResult_t result{};
+  int results = 0;
+  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+      handle, plan.how, plan.weight, plan.x, plan.y, plan.y, preference, 1, &result, &results);
+  check_blas(cublasLtMatmulPreferenceDestroy(preference), op);
+  plan.found = status == CUBLAS_STATUS_SUCCESS && results > 0;
+  plan.algorithm = result.algo;
+  return plan;
+}
+
+}  // namespace
+
+bool gemm_with_bias(const char* op, Index m, Index n, Index k, const Tensor& x,
+                    const Tensor& weight, const Tensor& bias, Tensor& y) {
+  const DType dtype = x.dtype();
+  if (dtype == DType::float64 || m == 0 || n == 0 || k == 0) return false;
+  const Device device = y.device();
+  Handle& handle = handle_for(device);
+  const auto lt = reinterpret_cast<cublasLtHandle_t>(handle.handle);
+  std::lock_guard lock(handle.mutex);
+  BiasedPlan& plan = handle.plans[{dtype, matmul_precision(), m, n, k}];
+  if (!plan.how) plan = find_plan(lt, op, dtype, m, n, k);
+  if (!plan.found) return false;
+  const void* bias_elements = elements(bias);
+  check_blas(cublasLtMatmulDescSetAttribute(plan.how, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+                                            &bias_elements, sizeof bias_elements),
+             op);
+  void* into =
+      dispatch_any(dtype, [&](auto zero) -> void* { return y.mutable_data<decltype(zero)>(); });
+  const float one = 1, zero = 0;
+  Begun begun(op, device);
+  check_blas(cublasLtMatmul(lt, plan.how, &one, elements(weight), plan.weight, elements(x), plan.x,
+                            &zero, into, plan.y, into, plan.y, &plan.algorithm, handle.workspace,
+                            kWorkspaceBytes, static_cast<cudaStream_t>(stream(device))),
+             op);
+  begun.finish();
+  return true;
 }
 
 }  // namespace vla::cuda

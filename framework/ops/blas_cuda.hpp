@@ -18,4 +18,9 @@ struct Operand {
 void gemm(const char* op, Transpose a_op, Transpose b_op, Index m, Index n, Index k,
           const Operand& a, const Operand& b, double beta, Tensor& c, Index batch = 1);
 
+/// y = x W^T + bias for x (m, k), W (n, k), bias (n), all of one type; in one launch. Returns
+/// false, with nothing done, for float64 and where cuBLASLt has no way for these sizes.
+bool gemm_with_bias(const char* op, Index m, Index n, Index k, const Tensor& x,
+                    const Tensor& weight, const Tensor& bias, Tensor& y);
+
 }  // namespace vla::cuda

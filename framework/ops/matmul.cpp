@@ -189,9 +189,13 @@ void linear_kernel(const Tensor& x, const Tensor& weight, const Tensor& bias, Te
 // y = x W^T + b on CUDA, with weight of the type of x.
 void linear_on_cuda(const Tensor& x, const Tensor& weight, const Tensor& bias, Tensor& y) {
   const Index in = weight.size(1), out = weight.size(0);
-  if (bias.defined()) cuda::fill_rows(bias, y);
-  cuda::gemm("linear", Transpose::no, Transpose::yes, product_of(x.shape(), x.rank() - 1), out, in,
-             {&x, in, 0}, {&weight, in, 0}, bias.defined() ? 1 : 0, y);
+  const Index rows = product_of(x.shape(), x.rank() - 1);
+  const bool biased = bias.defined();
+  if (biased && cuda::gemm_with_bias("linear", rows, out, in, x, weight, bias.to(x.dtype()), y))
+    return;
+  if (biased) cuda::fill_rows(bias, y);
+  cuda::gemm("linear", Transpose::no, Transpose::yes, rows, out, in, {&x, in, 0}, {&weight, in, 0},
+             biased ? 1 : 0, y);
 }
 
 Tensor linear_gradient_x(const Tensor& dy, const Tensor& weight, const Shape& shape) {
