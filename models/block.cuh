@@ -201,20 +201,26 @@ __device__ void block_multiply(Index m, Index n, Index k, A a, B b, Store store)
     for (Index first = column; first - column < n; first += kSide * kTile) {
       Index rows[kTile], columns[kTile];  // beyond the end: the last, for nothing
       T sum[kTile][kTile] = {};
+#pragma unroll
       for (int i = 0; i < kTile; ++i) {
         rows[i] = min(first_row + i * kSide, m - 1);
         columns[i] = min(first + i * kSide, n - 1);
       }
       for (Index p = 0; p < k; ++p) {
         T from_a[kTile], from_b[kTile];
+#pragma unroll
         for (int i = 0; i < kTile; ++i) {
           from_a[i] = a(rows[i], p);
           from_b[i] = b(p, columns[i]);
         }
+#pragma unroll
         for (int i = 0; i < kTile; ++i)
+#pragma unroll
           for (int j = 0; j < kTile; ++j) sum[i][j] += from_a[i] * from_b[j];
       }
+#pragma unroll
       for (int i = 0; i < kTile; ++i)
+#pragma unroll
         for (int j = 0; j < kTile; ++j)
           if (first_row + i * kSide < m && first + j * kSide < n)
             store(rows[i], columns[j], sum[i][j]);

@@ -25,7 +25,7 @@ const SamplingOptions& checked(const SamplingOptions& options) {
 std::vector<double> finite_values(const Tensor& logits) {
   check(logits.rank() == 1 && logits.elements() > 0, "sampling: logits have shape ", logits.shape(),
         "; (V) with V >= 1 is needed");
-  const Tensor wide = logits.to(DType::float64);
+  const Tensor wide = logits.to(Device{}).to(DType::float64);
   const std::span<const double> values = wide.values<double>();
   for (std::size_t i = 0; i < values.size(); ++i)
     check(std::isfinite(values[i]), "sampling: the logit of token ", i, " is ", values[i],
@@ -34,8 +34,8 @@ std::vector<double> finite_values(const Tensor& logits) {
 }
 
 // (1, T)
-Tensor one_sequence(std::span<const Index> tokens) {
-  return Tensor::from<Index>({1, static_cast<Index>(tokens.size())}, tokens);
+Tensor one_sequence(std::span<const Index> tokens, Device device) {
+  return Tensor::from<Index>({1, static_cast<Index>(tokens.size())}, tokens, device);
 }
 
 // A number that two models share only if their parameters are equal to the bit (FNV-1a, 64 bits).
@@ -85,7 +85,10 @@ Index sample_token(const Tensor& logits, const SamplingOptions& options, Rng& rn
 }
 
 Generator::Generator(LanguageModel& model, const SamplingOptions& options, std::uint64_t seed)
-    : model_(model), options_(checked(options)), seed_(seed) {}
+    : model_(model), options_(checked(options)), seed_(seed) {
+  const std::vector<Parameter> all = parameters(model);
+  if (!all.empty()) device_ = all.front().variable.device();
+}
 
 void Generator::read(std::span<const Index> tokens) {
   for (const Index token : tokens)
@@ -100,7 +103,8 @@ void Generator::read(std::span<const Index> tokens) {
   const std::span<const Index> seen_now(unseen.data(), unseen.size() - 1);
   for (std::size_t begin = 0; begin < seen_now.size(); begin += kBlock)
     model_.stream(one_sequence(seen_now.subspan(begin).first(
-                      std::min<std::size_t>(kBlock, seen_now.size() - begin))),
+                                   std::min<std::size_t>(kBlock, seen_now.size() - begin)),
+                               device_),
                   state);
   state_ = std::move(state);
   last_ = unseen.back();
@@ -110,7 +114,7 @@ Index Generator::next() {
   check(last_.has_value(), "generator: there is no token yet to go on from");
   const PauseRecording pause;
   StreamState state = state_;
-  const Tensor logits = model_.stream(one_sequence({&*last_, 1}), state).value();
+  const Tensor logits = model_.stream(one_sequence({&*last_, 1}, device_), state).value();
   Rng rng(seed_, static_cast<std::uint64_t>(tokens()));
   last_ = sample_token(logits.reshape({-1}), options_, rng);
   state_ = std::move(state);
@@ -136,7 +140,7 @@ void Generator::load(const TensorFile& file) {
   StreamState trial = state;
   try {
     const PauseRecording pause;
-    model_.stream(one_sequence(last.values<Index>()), trial);
+    model_.stream(one_sequence(last.values<Index>(), device_), trial);
   } catch (const Error& error) {
     fail(file.source, ": ", error.what());
   }

@@ -25,7 +25,8 @@ Index sample_token(const Tensor& logits, const SamplingOptions& options, Rng& rn
 /// (seed, t) alone, so that a sequence goes on in the same way wherever it was left.
 class Generator {
  public:
-  /// The model must outlive the generator. Throws Error for options that are not allowed.
+  /// The model must outlive the generator, and stay on its device. Throws Error for options that
+  /// are not allowed.
   Generator(LanguageModel& model, const SamplingOptions& options, std::uint64_t seed);
 
   /// Appends tokens from outside. Throws Error, with the sequence as it was, for a token outside
@@ -45,6 +46,7 @@ class Generator {
   LanguageModel& model_;
   SamplingOptions options_;
   std::uint64_t seed_;
+  Device device_;              // of the model when the generator was made
   StreamState state_;          // after all tokens but the last
   std::optional<Index> last_;  // which the model has not seen yet
 };

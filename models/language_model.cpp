@@ -1,7 +1,5 @@
 #include "models/language_model.hpp"
 
-#include <numeric>
-
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/matmul.hpp"
 #include "framework/ops/reduce.hpp"
@@ -54,10 +52,7 @@ Var SequenceModel::embed(const Tensor& tokens, Index before) const {
   const Index time = tokens.size(1);
   check(before + time <= config_.positions, "model: ", before + time, " tokens, but positions for ",
         config_.positions);
-  Tensor places({time}, DType::int64);
-  const std::span<Index> numbers = places.mutable_values<Index>();
-  std::iota(numbers.begin(), numbers.end(), before);
-  return x + (*positions_)(places);
+  return x + (*positions_)(Tensor::range(before, before + time, tokens.device()));
 }
 
 Var SequenceModel::operator()(const Tensor& tokens) {

@@ -10,16 +10,17 @@ namespace vla::cuda {
 
 enum class Problem : std::int32_t {
   none,
-  token,                  // value: the token, limit: the table's rows
-  target,                 // value: the target, limit: the classes
-  gradient_norm,          // number
-  lambda0,                // place: the head, number
-  penalty_direction,      // place: as below
-  penalty_vector,         //
-  penalty_upstream,       //
-  penalty_forget,         // number
-  penalty_weight,         // number
-  penalty_not_definite,   //
+  token,                 // value: the token, limit: the table's rows
+  target,                // value: the target, limit: the classes
+  gradient_norm,         // number
+  lambda0,               // place: the head, number
+  penalty_direction,     // place: as below
+  penalty_vector,        //
+  penalty_upstream,      //
+  penalty_forget,        // number
+  penalty_weight,        // number
+  penalty_not_definite,  //
+  relation,              // number
 };
 
 /// The first problem since the last that was thrown. `sequence`, `head` and `time` name a place.

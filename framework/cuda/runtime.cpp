@@ -118,14 +118,14 @@ bool capturing(cudaStream_t stream) {
 }
 
 [[noreturn]] void throw_problem(const ProblemNote& note) {
-  const std::string place = concatenate(" of sequence ", note.sequence, ", head ", note.head,
-                                        " at token ", note.time);
+  const std::string place =
+      concatenate(" of sequence ", note.sequence, ", head ", note.head, " at token ", note.time);
   switch (note.problem) {
     case Problem::token:
       fail("embedding: token ", note.value, " is out of range; allowed: 0 to ", note.limit - 1);
     case Problem::target:
-      fail("cross_entropy: target ", note.value, " is out of range; allowed: 0 to ",
-           note.limit - 1, ", or the index to ignore");
+      fail("cross_entropy: target ", note.value, " is out of range; allowed: 0 to ", note.limit - 1,
+           ", or the index to ignore");
     case Problem::gradient_norm:
       fail("optimizer: the gradients' norm is ", note.number,
            "; a finite one is needed to clip; nothing was moved");
@@ -139,12 +139,14 @@ bool capturing(cudaStream_t stream) {
     case Problem::penalty_upstream:
       fail("inverse penalty: the upstream gradient", place, " is not finite");
     case Problem::penalty_forget:
-      fail("inverse penalty: forgetting factor ", note.number, place,
-           "; 0 < gamma <= 1 is needed");
+      fail("inverse penalty: forgetting factor ", note.number, place, "; 0 < gamma <= 1 is needed");
     case Problem::penalty_weight:
       fail("inverse penalty: weight ", note.number, place, "; 0 or more is needed");
     case Problem::penalty_not_definite:
       fail("inverse penalty: M", place, " is not positive definite or not finite");
+    case Problem::relation:
+      fail("symbolic penalty: a relation of token ", note.time, " of sequence ", note.sequence,
+           " is ", note.number, "; 0 or a finite number above it is needed");
     case Problem::none:
       break;
   }
@@ -154,9 +156,9 @@ bool capturing(cudaStream_t stream) {
 // After the stream has been waited for.
 void throw_reported(State& of_device) {
   ProblemNote note;
-  check_call(cudaMemcpyAsync(&note, of_device.note, sizeof note, cudaMemcpyDeviceToHost,
-                             of_device.stream),
-             "copy to the host");
+  check_call(
+      cudaMemcpyAsync(&note, of_device.note, sizeof note, cudaMemcpyDeviceToHost, of_device.stream),
+      "copy to the host");
   check_call(cudaStreamSynchronize(of_device.stream), "wait for the device");
   if (!note.taken) return;
   check_call(cudaMemsetAsync(of_device.note, 0, sizeof note, of_device.stream), "clear");
@@ -198,9 +200,7 @@ Properties properties_now(Device device) {
   return result;
 }
 
-void check_status(int status, const char* op) {
-  check_call(static_cast<cudaError_t>(status), op);
-}
+void check_status(int status, const char* op) { check_call(static_cast<cudaError_t>(status), op); }
 
 void select(Device device) {
   thread_local int selected = -1;
@@ -266,8 +266,8 @@ void copy_to_host(void* to, const void* from, std::size_t bytes, Device device) 
 void copy_on_device(void* to, const void* from, std::size_t bytes, Device device) {
   if (bytes == 0) return;
   Begun copy("copy", device);
-  check_call(
-      cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, state(device).stream), "copy");
+  check_call(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, state(device).stream),
+             "copy");
   copy.finish();
 }
 
