@@ -38,8 +38,7 @@ void check_relations(const Tensor& relations, const Var& key) {
   check(relations.shape() == Shape({batch, time, time}), "symbolic penalty: relations ",
         relations.shape(), " are not (", batch, ", ", time, ", ", time, ")");
   check(relations.dtype() == state_dtype(key.dtype()), "symbolic penalty: relations are ",
-        relations.dtype(), " and keys ", key.dtype(),
-        "; the same is needed, or float32 with bfloat16");
+        relations.dtype(), " and keys ", key.dtype(), "; the same is needed");
 }
 
 SymbolicDirection symbolic_direction(const Var& key, const Tensor& relations, double weight) {
