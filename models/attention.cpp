@@ -38,7 +38,7 @@ Var HeadProjection::operator()(const Var& x, const Carry& carry) const {
   Var y = linear(x);
   if (convolution && carry.streams()) {
     const Index before = convolution->weight.size(1) - 1;
-    Tensor tail = carry.take("tail", y.shape().with(1, before), y.dtype());
+    Tensor tail = carry.take("tail", y.shape().with(1, before), y.dtype(), x.device());
     y = silu((*convolution)(y, tail));
     carry.leave("tail", tail);
   } else if (convolution) {

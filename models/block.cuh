@@ -85,9 +85,10 @@ class Room {
 /// that neighbouring rows lie in different banks.
 VLA_HOST_DEVICE inline Index stride_for(Index columns) { return columns | 1; }
 
-/// A thread's part of one row: columns begin .. end - 1, none where it has no row.
+/// A thread's part of one row: columns begin .. end - 1, none where it has no row. Counted in 32
+/// bits, because the passes are short and 64 bits take several instructions each.
 struct RowPart {
-  Index row, begin, end;
+  int row, begin, end;
   int lanes;   // threads that share the row
   bool leads;  // the one of them that writes what there is once per row
 
@@ -98,21 +99,21 @@ struct RowPart {
       value += __shfl_xor_sync(0xFFFFFFFF, value, lane);
     return value;
   }
-  __device__ bool has(Index column) const { return begin <= column && column < end; }
+  __device__ bool has(int column) const { return begin <= column && column < end; }
 };
 
 /// Calls work(part) for this thread's part of the rows; all threads of the block make the same
 /// number of calls.
 template <class Work>
-__device__ void for_rows(Index rows, Index columns, Work work) {
+__device__ void for_rows(int rows, int columns, Work work) {
   int lanes = kWarp;
   while (lanes > 1 && rows * lanes > kThreads) lanes /= 2;
   const int groups = kThreads / lanes, group = static_cast<int>(threadIdx.x) / lanes;
   const int lane = static_cast<int>(threadIdx.x) % lanes;
-  const Index share = (columns + lanes - 1) / lanes;
-  const Index begin = min(lane * share, columns), end = min(begin + share, columns);
-  for (Index base = 0; base < rows; base += groups) {
-    const Index row = base + group;
+  const int share = (columns + lanes - 1) / lanes;
+  const int begin = min(lane * share, columns), end = min(begin + share, columns);
+  for (int base = 0; base < rows; base += groups) {
+    const int row = base + group;
     const bool has_row = row < rows;
     work(RowPart{row, has_row ? begin : 0, has_row ? end : 0, lanes, has_row && lane == 0});
   }
@@ -126,14 +127,14 @@ __device__ void for_each(Index n, Work work) {
 
 /// The sum of value(i) over 0 .. n - 1, in every thread of the warp, and the same in every warp.
 template <class T, class Value>
-__device__ T warp_sum(Index n, Value value) {
+__device__ T warp_sum(int n, Value value) {
   T sum = 0;
-  for (Index i = threadIdx.x % kWarp; i < n; i += kWarp) sum += value(i);
+  for (int i = threadIdx.x % kWarp; i < n; i += kWarp) sum += value(i);
   return sum_of_team<kWarp>(sum);
 }
 template <class T>
-__device__ T warp_dot(const T* x, const T* y, Index n) {
-  return warp_sum<T>(n, [&](Index i) { return x[i] * y[i]; });
+__device__ T warp_dot(const T* x, const T* y, int n) {
+  return warp_sum<T>(n, [&](int i) { return x[i] * y[i]; });
 }
 
 /// This thread's part of x . y, for the columns of a row.
@@ -141,7 +142,7 @@ template <class A, class B>
 __device__ auto part_dot(const RowPart& part, const A* x, const B* y) {
   decltype(A() * B()) sum = 0;
 #pragma unroll 4
-  for (Index j = part.begin; j < part.end; ++j) sum += x[j] * y[j];
+  for (int j = part.begin; j < part.end; ++j) sum += x[j] * y[j];
   return sum;
 }
 
@@ -201,20 +202,26 @@ __device__ void block_multiply(Index m, Index n, Index k, A a, B b, Store store)
     for (Index first = column; first - column < n; first += kSide * kTile) {
       Index rows[kTile], columns[kTile];  // beyond the end: the last, for nothing
       T sum[kTile][kTile] = {};
+#pragma unroll
       for (int i = 0; i < kTile; ++i) {
         rows[i] = min(first_row + i * kSide, m - 1);
         columns[i] = min(first + i * kSide, n - 1);
       }
       for (Index p = 0; p < k; ++p) {
         T from_a[kTile], from_b[kTile];
+#pragma unroll
         for (int i = 0; i < kTile; ++i) {
           from_a[i] = a(rows[i], p);
           from_b[i] = b(p, columns[i]);
         }
+#pragma unroll
         for (int i = 0; i < kTile; ++i)
+#pragma unroll
           for (int j = 0; j < kTile; ++j) sum[i][j] += from_a[i] * from_b[j];
       }
+#pragma unroll
       for (int i = 0; i < kTile; ++i)
+#pragma unroll
         for (int j = 0; j < kTile; ++j)
           if (first_row + i * kSide < m && first + j * kSide < n)
             store(rows[i], columns[j], sum[i][j]);

@@ -12,8 +12,10 @@
 namespace vla {
 namespace {
 
-// Constants, so that nothing is recorded.
-Var float64(const Var& x) { return x.defined() ? Var(x.value().to(DType::float64)) : Var(); }
+// Constants on the CPU, so that nothing is recorded.
+Var float64(const Var& x) {
+  return x.defined() ? Var(x.value().to(Device{}).to(DType::float64)) : Var();
+}
 
 MemoryInputs float64(const MemoryInputs& in) {
   const DeltaRuleInputs& memory = in.memory;

@@ -25,7 +25,7 @@ const SamplingOptions& checked(const SamplingOptions& options) {
 std::vector<double> finite_values(const Tensor& logits) {
   check(logits.rank() == 1 && logits.elements() > 0, "sampling: logits have shape ", logits.shape(),
         "; (V) with V >= 1 is needed");
-  const Tensor wide = logits.to(DType::float64);
+  const Tensor wide = logits.to(Device{}).to(DType::float64);
   const std::span<const double> values = wide.values<double>();
   for (std::size_t i = 0; i < values.size(); ++i)
     check(std::isfinite(values[i]), "sampling: the logit of token ", i, " is ", values[i],

@@ -25,7 +25,8 @@ Index sample_token(const Tensor& logits, const SamplingOptions& options, Rng& rn
 /// (seed, t) alone, so that a sequence goes on in the same way wherever it was left.
 class Generator {
  public:
-  /// The model must outlive the generator. Throws Error for options that are not allowed.
+  /// The model must outlive the generator, and stay on its device. Throws Error for options that
+  /// are not allowed.
   Generator(LanguageModel& model, const SamplingOptions& options, std::uint64_t seed);
 
   /// Appends tokens from outside. Throws Error, with the sequence as it was, for a token outside

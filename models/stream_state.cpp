@@ -15,8 +15,9 @@ constexpr Index kMostTokens = Index{1} << 53;  // exact as a float64, and far fr
 }  // namespace
 
 TensorFile to_file(const StreamState& state) {
-  return {.tensors = {state.parts.begin(), state.parts.end()},
-          .metadata = {{kTokensKey, std::to_string(state.tokens)}}};
+  TensorFile file{.metadata = {{kTokensKey, std::to_string(state.tokens)}}};
+  for (const auto& [name, part] : state.parts) file.tensors.emplace_back(name, part.to(Device{}));
+  return file;
 }
 
 StreamState to_state(const TensorFile& file) {
@@ -54,18 +55,20 @@ const Tensor* Carry::find(const std::string& name, const Shape& shape, DType dty
   return &part;
 }
 
-Tensor Carry::take(std::string_view name, const Shape& shape, DType dtype) const {
+Tensor Carry::take(std::string_view name, const Shape& shape, DType dtype,
+                   std::optional<Device> device) const {
   if (tokens() == 0) return {};
   const Tensor* part = find(concatenate(prefix_, name), shape, dtype);
   check(part != nullptr, "stream: the state has no '", prefix_, name, "'; it was left by another ",
         "kind of model");
-  return *part;
+  return part->to(device.value_or(part->device()));
 }
 
-Tensor Carry::take_if_left(std::string_view name, const Shape& shape, DType dtype) const {
+Tensor Carry::take_if_left(std::string_view name, const Shape& shape, DType dtype,
+                           std::optional<Device> device) const {
   if (tokens() == 0) return {};
   const Tensor* part = find(concatenate(prefix_, name), shape, dtype);
-  return part ? *part : Tensor();
+  return part ? part->to(device.value_or(part->device())) : Tensor();
 }
 
 void Carry::leave(std::string_view name, const Tensor& value) const {

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -37,11 +38,14 @@ class Carry {
   Index tokens() const;
   /// For a part of the module that has this one: its names go by "name.".
   Carry within(std::string_view name) const;
-  /// What was left under the name; at the start of a sequence an undefined Tensor. Throws Error
+  /// What was left under the name; at the start of a sequence an undefined Tensor. A state that was
+  /// read from a file is on the CPU: it is brought to `device` where one is given. Throws Error
   /// unless it is there, in this shape and element type.
-  Tensor take(std::string_view name, const Shape& shape, DType dtype) const;
+  Tensor take(std::string_view name, const Shape& shape, DType dtype,
+              std::optional<Device> device = {}) const;
   /// The same for what not every block leaves: undefined also where it is missing.
-  Tensor take_if_left(std::string_view name, const Shape& shape, DType dtype) const;
+  Tensor take_if_left(std::string_view name, const Shape& shape, DType dtype,
+                      std::optional<Device> device = {}) const;
   void leave(std::string_view name, const Tensor& value) const;
 
  private:

@@ -73,7 +73,8 @@ class Begun {
 /// Kernels and library calls begun so far, on all devices.
 std::int64_t launches();
 
-/// While it lives, measures the time that each op's launches take on one device.
+/// While it lives, measures the time that each op's launches take on one device, less what is
+/// measured with nothing between two points.
 class Profile {
  public:
   struct Row {

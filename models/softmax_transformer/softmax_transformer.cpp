@@ -26,8 +26,8 @@ SoftmaxTransformer::Attention SoftmaxTransformer::attend(const Var& x, const Car
   Var v = swap_heads(projections_.value(x, carry.within("value")));
   Var scores = causal_mask(matmul(q, k, {.transpose_b = true}));
   if (const Index before = carry.tokens(); before > 0) {
-    const Var earlier_k(carry.take("keys", k.shape().with(2, before), k.dtype()));
-    const Var earlier_v(carry.take("values", v.shape().with(2, before), v.dtype()));
+    const Var earlier_k(carry.take("keys", k.shape().with(2, before), k.dtype(), x.device()));
+    const Var earlier_v(carry.take("values", v.shape().with(2, before), v.dtype(), x.device()));
     scores = concat({matmul(q, earlier_k, {.transpose_b = true}), scores}, -1);
     k = concat({earlier_k, k}, 2);
     v = concat({earlier_v, v}, 2);
@@ -46,7 +46,8 @@ Diagnostics SoftmaxTransformer::diagnose(const Var& x, const Tensor&,
                                          const DiagnosticsOptions& options) {
   const PauseRecording only_looked_at;
   if (!options.maps) return {};
-  const Tensor attention = swap_heads(attend(x, {}).weights).value().to(DType::float64);
+  const Tensor attention =
+      swap_heads(attend(x, {}).weights).value().to(Device{}).to(DType::float64);
   return {.attention = attention, .attention_entropy = attention_entropy(attention)};
 }
 

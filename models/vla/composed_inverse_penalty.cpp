@@ -31,13 +31,15 @@ Var inverse(const Var& matrix) {
     const Var pivot = slice(row, -1, p, p + 1);
     Tensor on_pivot = Tensor::zeros({d, 1}, DType::uint8);
     on_pivot.mutable_values<std::uint8_t>()[static_cast<std::size_t>(p)] = 1;
+    on_pivot = on_pivot.to(matrix.device());
     const Tensor on_pivot_row = on_pivot.reshape({1, d});
     Var swept = work - matmul(column, row) / pivot;
     swept = where(on_pivot, row / pivot, swept);
     swept = where(on_pivot_row, column / pivot, swept);
     Tensor corner = Tensor::zeros({d, d}, DType::uint8);
     corner.mutable_values<std::uint8_t>()[static_cast<std::size_t>(p * (d + 1))] = 1;
-    work = where(corner, Var(Tensor::full({1}, -1, matrix.dtype())) / pivot, swept);
+    const Var minus_one(Tensor::full({1}, -1, matrix.dtype(), matrix.device()));
+    work = where(corner.to(matrix.device()), minus_one / pivot, swept);
   }
   return -work;
 }
@@ -57,11 +59,13 @@ InversePenaltyResult composed_inverse_penalty(const Var& x, const Penalty& penal
   dispatch_floating(x.dtype(), "inverse_penalty", [&](auto zero) {
     for (Index i = 0; i < width; ++i) identity.mutable_data<decltype(zero)>()[i * (width + 1)] = 1;
   });
+  identity = identity.to(x.device());
   const Var lambda0 = reshape(penalty.lambda0, {1, heads, 1, 1});
-  const Var start =
-      Var(Tensor::zeros({batch, heads, width, width}, x.dtype())) + lambda0 * Var(identity);
-  Var m = start, a = Var(Tensor::zeros(m.shape(), x.dtype())) + Var(identity) / lambda0;
-  Var kept(Tensor::full({1}, 1, x.dtype()));
+  const Var start = Var(Tensor::zeros({batch, heads, width, width}, x.dtype(), x.device())) +
+                    lambda0 * Var(identity);
+  Var m = start, a = Var(zeros_like(m.value())) + Var(identity) / lambda0;
+  const Var one(Tensor::full({1}, 1, x.dtype(), x.device()));
+  Var kept = one;
   std::vector<Var> outputs;
   for (Index t = 0; t < time; ++t) {
     if (penalty.forget.defined()) {
@@ -85,7 +89,7 @@ InversePenaltyResult composed_inverse_penalty(const Var& x, const Penalty& penal
     outputs.push_back(concat(results, 3));
     if (options.restore_period > 0 && (t + 1) % options.restore_period == 0) {
       m = m + start * (1.0 - kept);
-      kept = Var(Tensor::full({1}, 1, x.dtype()));
+      kept = one;
       a = inverse(m);
     }
   }

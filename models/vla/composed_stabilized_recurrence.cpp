@@ -16,23 +16,24 @@
 namespace vla {
 namespace {
 
-Tensor identity(Index n, double value, DType dtype) {
+Tensor identity(Index n, double value, const Var& like) {
+  const DType dtype = like.dtype();
   Tensor result = Tensor::zeros({n, n}, dtype);
   dispatch_floating(dtype, "identity", [&](auto zero) {
     for (Index i = 0; i < n; ++i)
       result.mutable_data<decltype(zero)>()[i * (n + 1)] = static_cast<decltype(zero)>(value);
   });
-  return result;
+  return result.to(like.device());
 }
 
 // 1 where `test` holds for the value, 0 elsewhere: a condition, without a gradient.
 template <class Test>
 Tensor condition(const Var& x, Test test) {
-  const Tensor values = x.value().to(DType::float64);
+  const Tensor values = x.value().to(DType::float64).to(Device{});
   Tensor result(x.shape(), DType::uint8);
   for (Index i = 0; i < values.elements(); ++i)
     result.mutable_data<std::uint8_t>()[i] = test(values.data<double>()[i]);
-  return result;
+  return result.to(x.device());
 }
 
 Var column(const Var& x, Index t) {  // token t of x (B, T, H, d) as (B, H, d, 1)
@@ -45,19 +46,20 @@ struct Inverse {
   std::vector<Index> updates;  // per sequence
 };
 
-// A step for the sequences that are active, (B, 1, 1, 1); then the nudge where its time has come.
+// A step for the sequences that are active, (B, 1, 1, 1) on the CPU; then the nudge where its time
+// has come.
 void update(Inverse& inverse, const std::vector<Var>& directions, const Tensor& active,
             const StabilizedOptions& o) {
   const Index d = inverse.a.size(-1);
-  const DType dtype = inverse.a.dtype();
+  const Device device = inverse.a.device();
   for (const Var& u : directions) {
     const Var z = matmul(inverse.a, u);
     const Var delta = matmul(u, z, {.transpose_a = true}) + 1.0;
     const Var divisor = clamp(delta, o.delta_floor, std::numeric_limits<double>::infinity());
     const Var updated = inverse.a - matmul(z, z, {.transpose_b = true}) / divisor;
-    const Var fallen_back = inverse.a + Var(identity(d, o.fallback_below, dtype));
+    const Var fallen_back = inverse.a + Var(identity(d, o.fallback_below, inverse.a));
     const Tensor small = condition(delta, [&](double x) { return std::abs(x) < o.fallback_below; });
-    inverse.a = where(active, where(small, fallen_back, updated), inverse.a);
+    inverse.a = where(active.to(device), where(small, fallen_back, updated), inverse.a);
   }
   Tensor due = Tensor::zeros(active.shape(), DType::uint8);
   for (std::size_t b = 0; b < inverse.updates.size(); ++b) {
@@ -66,7 +68,7 @@ void update(Inverse& inverse, const std::vector<Var>& directions, const Tensor& 
     due.mutable_values<std::uint8_t>()[b] =
         o.nudge_period > 0 && inverse.updates[b] % o.nudge_period == 0;
   }
-  inverse.a = where(due, inverse.a + Var(identity(d, o.nudge, dtype)), inverse.a);
+  inverse.a = where(due.to(device), inverse.a + Var(identity(d, o.nudge, inverse.a)), inverse.a);
 }
 
 Var clip(const Var& error, const StabilizedOptions& o) {
@@ -86,7 +88,7 @@ Var renormalized(const Var& memory, const StabilizedOptions& o) {
 Var guarded(const Var& a, const Var& memory, const StabilizedOptions& o) {
   if (o.guard_above == 0) return a;
   const auto large = [&](double x) { return x > o.guard_above; };
-  const Var lifted = a + Var(identity(a.size(-1), o.guard, a.dtype()));
+  const Var lifted = a + Var(identity(a.size(-1), o.guard, a));
   const Tensor memory_large = condition(norm(memory, {2, 3}, {.keep = true}), large);
   const Tensor inverse_large = condition(norm(a, {2, 3}, {.keep = true}), large);
   return where(memory_large, lifted, where(inverse_large, lifted, a));
@@ -99,15 +101,17 @@ StabilizedResult composed_stabilized_recurrence(const StabilizedInputs& in,
   const Index batch = in.query.size(0), time = in.query.size(1), heads = in.query.size(2);
   const Index d = in.query.size(3), value_width = in.value.size(3), rank = in.directions.size(3);
   const DType dtype = in.query.dtype();
-  const Var start =
-      Var(Tensor::zeros({batch, heads, d, d}, dtype)) + Var(identity(d, 1 / o.lambda0, dtype));
+  const Device device = in.query.device();
+  const Var start = Var(Tensor::zeros({batch, heads, d, d}, dtype, device)) +
+                    Var(identity(d, 1 / o.lambda0, in.query));
   Inverse inverse{in.initial_inverse.defined() ? Var(in.initial_inverse) : start,
                   std::vector<Index>(static_cast<std::size_t>(batch))};
   if (in.initial_updates.defined())
-    std::ranges::copy(in.initial_updates.values<Index>(), inverse.updates.begin());
+    std::ranges::copy(in.initial_updates.to(Device{}).values<Index>(), inverse.updates.begin());
   Var memory = in.initial_memory.defined()
                    ? Var(in.initial_memory)
-                   : Var(Tensor::zeros({batch, heads, value_width, d}, dtype));
+                   : Var(Tensor::zeros({batch, heads, value_width, d}, dtype, device));
+  const Tensor marks = in.symbolic.defined() ? in.active.to(Device{}) : Tensor();
   const Tensor all = Tensor::full({batch, 1, 1, 1}, 1, DType::uint8);
   std::vector<Var> outputs;
   for (Index t = 0; t < time; ++t) {
@@ -119,7 +123,7 @@ StabilizedResult composed_stabilized_recurrence(const StabilizedInputs& in,
     if (in.symbolic.defined()) {
       Tensor active({batch, 1, 1, 1}, DType::uint8);
       for (Index b = 0; b < batch; ++b)
-        active.mutable_data<std::uint8_t>()[b] = in.active.at<std::uint8_t>({b, t});
+        active.mutable_data<std::uint8_t>()[b] = marks.at<std::uint8_t>({b, t});
       update(inverse, {column(in.symbolic, t)}, active, o);
     }
     const Var k = column(in.key, t), q = column(in.query, t);
@@ -132,7 +136,8 @@ StabilizedResult composed_stabilized_recurrence(const StabilizedInputs& in,
     outputs.push_back(reshape(matmul(memory, read), {batch, 1, heads, value_width}));
   }
   const Var output = outputs.empty() ? in.value : concat(outputs, 1);
-  return {output, inverse.a.value(), memory.value(), Tensor::from<Index>({batch}, inverse.updates)};
+  return {output, inverse.a.value(), memory.value(),
+          Tensor::from<Index>({batch}, inverse.updates, device)};
 }
 
 }  // namespace vla

@@ -451,12 +451,8 @@ __global__ void __launch_bounds__(kThreads)
     }
     __syncthreads();
     for_rows(rows, d, [&](const RowPart& part) {
-      if (part.row >= rows) {
-        part.sum(0.0);
-        return;
-      }
-      const Index token = first + part.row / n.rank;
-      const Index place = in.place(at.b, token, at.h) * n.rank + part.row % n.rank;
+      const Index row = min(part.row, rows - 1), token = first + row / n.rank;
+      const Index place = in.place(at.b, token, at.h) * n.rank + row % n.rank;
       double along = 0;
       for (Index j = part.begin; j < part.end; ++j) {
         along += double(u(part.row, j)) * double(r(part.row, j));

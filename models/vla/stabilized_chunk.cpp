@@ -8,6 +8,7 @@
 #include "models/delta_rule.hpp"
 #include "models/vla/dense.hpp"
 #include "models/vla/inverse_penalty.hpp"
+#include "models/vla/stabilized_chunk_cuda.hpp"
 
 namespace vla {
 namespace {
@@ -20,22 +21,27 @@ Var all_directions(const StabilizedInputs& in) {
   return concat({in.directions, reshape(a, a.shape().inserted(3, 1).sizes())}, 3);
 }
 
-// M^-1 for each of the matrices M (B, H, d, d) of float64.
-Tensor inverted(const Tensor& penalty) {
+void invert_on_cpu(const Tensor& penalty, Tensor& result) {
   const Index d = penalty.size(-1), area = d * d;
   Tensor spoilt = penalty.clone();
-  Tensor result(penalty.shape(), DType::float64, penalty.device());
   std::vector<double> scratch(static_cast<std::size_t>(area));
   for (Index i = 0; i < penalty.size(0) * penalty.size(1); ++i)
     check(invert(spoilt.mutable_data<double>() + i * area, d,
                  result.mutable_data<double>() + i * area, scratch.data()),
           "stabilized_recurrence: the penalty is not positive definite or not finite");
+}
+
+// M^-1 for each of the matrices M (B, H, d, d) of float64.
+Tensor inverted(const Tensor& penalty) {
+  Tensor result = empty_like(penalty);
+  on_device(
+      "stabilized_recurrence", penalty.device(), [&] { invert_on_cpu(penalty, result); },
+      [&] { cuda::invert_penalties(penalty, result); });
   return result;
 }
 
-Tensor counted_updates(const StabilizedInputs& in) {
+void count_on_cpu(const StabilizedInputs& in, Tensor& updates) {
   const Index batch = in.query.size(0), time = in.query.size(1);
-  Tensor updates = Tensor::full({batch}, static_cast<double>(time), DType::int64);
   auto counts = updates.mutable_values<Index>();
   for (Index b = 0; b < batch; ++b) {
     Index& count = counts[static_cast<std::size_t>(b)];
@@ -44,6 +50,15 @@ Tensor counted_updates(const StabilizedInputs& in) {
     const std::uint8_t* active = in.active.data<std::uint8_t>() + b * time;
     count += time - std::count(active, active + time, std::uint8_t{0});
   }
+}
+
+Tensor counted_updates(const StabilizedInputs& in) {
+  const Device device = in.query.device();
+  Tensor updates =
+      Tensor::full({in.query.size(0)}, static_cast<double>(in.query.size(1)), DType::int64, device);
+  on_device(
+      "stabilized_recurrence", device, [&] { count_on_cpu(in, updates); },
+      [&] { cuda::count_updates(in, updates); });
   return updates;
 }
 

@@ -89,7 +89,10 @@ void follow(const StabilizedSizes& n, const StabilizedOptions& options,
   recorder.memory(at, {token.k, alpha.data(), keep, error_length}, state.memory, read.data());
 }
 
-Tensor float64(const Var& x) { return x.defined() ? x.value().to(DType::float64) : Tensor(); }
+// On the CPU.
+Tensor float64(const Var& x) {
+  return x.defined() ? x.value().to(Device{}).to(DType::float64) : Tensor();
+}
 
 }  // namespace
 
@@ -103,6 +106,7 @@ Diagnostics diagnose(const StabilizedInputs& in, const StabilizedOptions& recurr
   const Shape &keys = in.query.shape(), &values = in.value.shape();
   const StabilizedSizes n{keys[0], keys[1], keys[2], in.directions.size(3), keys[3], values[3]};
   const Tensor k = float64(in.key), v = float64(in.value), u = float64(in.directions);
+  const Tensor active = in.symbolic.defined() ? in.active.to(Device{}) : Tensor();
   const Tensor symbolic = float64(in.symbolic), below = float64(denominator);
   const Tensor q = read_vectors(float64(in.query), below.defined() ? Var(below) : Var());
 
@@ -114,8 +118,7 @@ Diagnostics diagnose(const StabilizedInputs& in, const StabilizedOptions& recurr
       State state(n, recurrence);
       for (Index t = 0; t < n.time; ++t) {
         const Index place = (b * n.time + t) * n.heads + h;
-        const bool related =
-            symbolic.defined() && in.active.data<std::uint8_t>()[b * n.time + t] != 0;
+        const bool related = symbolic.defined() && active.data<std::uint8_t>()[b * n.time + t] != 0;
         const StabilizedToken<double> token{
             .q = q.data<double>() + place * n.key,
             .k = k.data<double>() + place * n.key,

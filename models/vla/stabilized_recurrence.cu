@@ -116,7 +116,7 @@ struct State {
   const StabilizedSizes& n;
   const StabilizedOptions& o;
   const Layout& layout;
-  Index stride;
+  int stride;
   T *a, *coefficient, *error, *read;
   T *z, *divisors, *norms;
   Kind* kinds;
@@ -128,7 +128,7 @@ struct State {
       : n(n),
         o(o),
         layout(layout),
-        stride(stride_for(n.key)),
+        stride(static_cast<int>(stride_for(n.key))),
         a(memory.at<T>(layout.a)),
         coefficient(memory.at<T>(layout.coefficient)),
         error(memory.at<T>(layout.error)),
@@ -145,7 +145,7 @@ struct State {
       const T along = part.begin < part.end ? factor * z_at[part.row] : T(0);
       T* row = a + part.row * stride;
 #pragma unroll 4
-      for (Index j = part.begin; j < part.end; ++j) row[j] += along * z_at[j];
+      for (int j = part.begin; j < part.end; ++j) row[j] += along * z_at[j];
     });
   }
   __device__ void shift(T amount) const { add_to_diagonal(n.key, a, stride, amount); }
@@ -244,14 +244,14 @@ struct State {
       const T* from = before + part.row * stride;
       T* into = after + part.row * stride;
 #pragma unroll 4
-      for (Index j = part.begin; j < part.end; ++j)
+      for (int j = part.begin; j < part.end; ++j)
         into[j] = from[j] + e * (to_alpha * coefficient[j]);
     });
     if (o.renormalize_above > 0) {
       const T whole = norm(after, n.value);
       if (whole > T(o.renormalize_above))
         for_rows(n.value, n.key, [&](const RowPart& part) {
-          for (Index j = part.begin; j < part.end; ++j) after[part.row * stride + j] /= whole;
+          for (int j = part.begin; j < part.end; ++j) after[part.row * stride + j] /= whole;
         });
       if (threadIdx.x == 0) norms[note] = whole;
     }
@@ -364,7 +364,8 @@ struct Adjoint {
   //   dA = G - u g^T - g u^T + (z.g / delta) u u^T,  du = -2 A' g.
   // A clamped delta is a constant: dA = G - u g^T - g u^T, du = -2 A g.
   __device__ void backward_update(Index note, Index m, const T* u, T* du) const {
-    const Index d = state.n.key, stride = state.stride, step = note * state.layout.updates + m;
+    const int d = static_cast<int>(state.n.key), stride = state.stride;
+    const Index step = note * state.layout.updates + m;
     const Kind kind = state.kinds[step];
     const T amount = state.divisors[step];
     if (kind == Kind::fallback) return state.shift(-amount);
@@ -384,7 +385,7 @@ struct Adjoint {
       const T u_i = u[part.row], g_i = g[part.row], to_u = along * u_i - g_i;
       T* gradient = ga + part.row * stride;
 #pragma unroll 4
-      for (Index j = part.begin; j < part.end; ++j) gradient[j] += to_u * u[j] - u_i * g[j];
+      for (int j = part.begin; j < part.end; ++j) gradient[j] += to_u * u[j] - u_i * g[j];
     });
     if (kind == Kind::update) state.add_square(1 / amount, z);
     __syncthreads();  // the next update writes g
@@ -396,7 +397,7 @@ struct Adjoint {
                            T* dsymbolic_out) const {
     const StabilizedSizes& n = state.n;
     const StabilizedOptions& o = state.o;
-    const Index stride = state.stride;
+    const int stride = state.stride;
     const bool through = o.read_through_inverse;
     __syncthreads();  // what was written for the token after is no longer read
     const int shifts = state.shifts[note];
@@ -406,8 +407,7 @@ struct Adjoint {
     for_rows(n.key, n.value, [&](const RowPart& part) {  // columns of S
       T sum = 0;
 #pragma unroll 4
-      for (Index i = part.begin; i < part.end; ++i)
-        sum += upstream[i] * after[i * stride + part.row];
+      for (int i = part.begin; i < part.end; ++i) sum += upstream[i] * after[i * stride + part.row];
       sum = part.sum(sum);
       if (part.leads) dread[part.row] = sum;
     });
@@ -436,7 +436,7 @@ struct Adjoint {
       const T upstream_i = upstream[part.row];
       T* gradient = gs + part.row * stride;
 #pragma unroll 4
-      for (Index j = part.begin; j < part.end; ++j) gradient[j] += upstream_i * read[j];
+      for (int j = part.begin; j < part.end; ++j) gradient[j] += upstream_i * read[j];
     });
     if (o.renormalize_above > 0 && state.norms[note] > T(o.renormalize_above)) {
       const T whole = state.norms[note];
@@ -446,8 +446,8 @@ struct Adjoint {
       });
       along = sum_of_team<kThreads>(along);
       for_rows(n.value, n.key, [&](const RowPart& part) {
-        const Index row = part.row * stride;
-        for (Index j = part.begin; j < part.end; ++j)
+        const int row = part.row * stride;
+        for (int j = part.begin; j < part.end; ++j)
           gs[row + j] = (gs[row + j] - after[row + j] * along) / whole;
       });
     }
@@ -464,7 +464,7 @@ struct Adjoint {
         const T half_dread = dread[part.row] / 2, half_q = token.q[part.row] / 2;
         T* gradient = ga + part.row * stride;
 #pragma unroll 4
-        for (Index j = part.begin; j < part.end; ++j)
+        for (int j = part.begin; j < part.end; ++j)
           gradient[j] += half_dread * token.q[j] + half_q * dread[j];
       } else if (part.leads) {
         dq_out[part.row] = dread[part.row];
@@ -478,7 +478,7 @@ struct Adjoint {
     if (clipped)
       error_along = warp_dot(state.error, derror, n.value) * to_error /
                     ((error_length + T(kClipGuard)) * error_length);
-    const auto error_gradient = [&](Index i) {
+    const auto error_gradient = [&](int i) {
       return clipped ? to_error * derror[i] - error_along * state.error[i] : derror[i];
     };
     for_each(n.value, [&](Index i) { dv_out[i] = error_gradient(i); });
@@ -486,7 +486,7 @@ struct Adjoint {
       T dalpha = 0, dkey = 0;
       const T k_j = part.begin < part.end ? token.k[part.row] : T(0);
 #pragma unroll 4
-      for (Index i = part.begin; i < part.end; ++i) {
+      for (int i = part.begin; i < part.end; ++i) {
         T& gradient = gs[i * stride + part.row];
         const T de = error_gradient(i);
         dalpha += gradient * (to_error * state.error[i]);
@@ -506,7 +506,7 @@ struct Adjoint {
     T along = 0;
     if (o.unit_coefficient && alpha_length > T(o.unit_floor))
       along = to_alpha * warp_dot(state.coefficient, dcoefficient, n.key);
-    const auto coefficient_gradient = [&](Index j) {
+    const auto coefficient_gradient = [&](int j) {
       if (!o.unit_coefficient) return dcoefficient[j];
       return (dcoefficient[j] - to_alpha * state.coefficient[j] * along) * to_alpha;
     };
@@ -518,7 +518,7 @@ struct Adjoint {
       T* gradient = ga + part.row * stride;
       T product = 0;
 #pragma unroll 4
-      for (Index j = part.begin; j < part.end; ++j) {
+      for (int j = part.begin; j < part.end; ++j) {
         const T other = coefficient_gradient(j);
         product += row[j] * other;
         gradient[j] += half_own * token.k[j] + half_k * other;

@@ -41,7 +41,8 @@ struct StabilizedResult {
 /// saves its inputs and A, S at every 16 tokens. The chunk form is `inverse_penalty` and
 /// `delta_rule`, in matrix products: the same to rounding without nudge, clip, renormalisation,
 /// guard and given A and S, since A then stays positive definite and no update falls back or is
-/// clamped. Throws Error for shapes and element types that do not fit, options that are not
+/// clamped. bfloat16 inputs are computed with in float32: the output is bfloat16 again, the state
+/// float32. Throws Error for shapes and element types that do not fit, options that are not
 /// allowed, and the chunk form where it is not exact.
 StabilizedResult stabilized_recurrence(const StabilizedInputs& inputs,
                                        const StabilizedOptions& options,

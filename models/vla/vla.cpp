@@ -25,13 +25,15 @@ PenaltyBuilderOptions penalty_options(const VlaOptions& o) {
           .linear = o.attention.linear()};
 }
 
-// For keys of shape (B, T, H, d).
-PenaltyState carried_penalty(const Shape& keys, const Carry& carry) {
+// For keys (B, T, H, d).
+PenaltyState carried_penalty(const Var& key, const Carry& carry) {
+  const Shape& keys = key.shape();
+  const Device device = key.device();
   const Index batch = keys[0], heads = keys[2], d = keys[3];
   const Shape matrices{batch, heads, d, d};
-  return {.penalty = carry.take("penalty", matrices, DType::float64),
-          .inverse = carry.take_if_left("inverse", matrices, DType::float64),
-          .kept = carry.take("kept", {batch, heads}, DType::float64),
+  return {.penalty = carry.take("penalty", matrices, DType::float64, device),
+          .inverse = carry.take_if_left("inverse", matrices, DType::float64, device),
+          .kept = carry.take("kept", {batch, heads}, DType::float64, device),
           .tokens = carry.tokens()};
 }
 
@@ -62,11 +64,10 @@ Vla::Result Vla::run(const Var& x, const Carry& carry) {
   const Var beta = sigmoid(beta_(x));
 
   const Penalty penalty = penalty_(x, raw_key, k, beta);
-  const InversePenaltyResult solved =
-      inverse_penalty(k, penalty,
-                      {.restore_period = options_.restore_period,
-                       .form = options_.form,
-                       .initial = carried_penalty(k.shape(), carry)});
+  const InversePenaltyResult solved = inverse_penalty(k, penalty,
+                                                      {.restore_period = options_.restore_period,
+                                                       .form = options_.form,
+                                                       .initial = carried_penalty(k, carry)});
   leave(solved.state, carry);
   const Var alpha = scale_heads(solved.output, beta);
   const DeltaRuleInputs inputs{.query = q, .key = k, .coefficient = alpha, .value = v};

@@ -5,6 +5,7 @@
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/pointwise.hpp"
 #include "framework/ops/shaping.hpp"
+#include "models/carried.hpp"
 #include "models/vla/carried_recurrence.hpp"
 #include "models/vla/penalty_builder.hpp"
 #include "models/vla/stabilized_chunk.hpp"
@@ -45,7 +46,8 @@ VlaV1PenaltyBuilder::VlaV1PenaltyBuilder(const VlaV1Options& o, Rng& rng)
 
 Var VlaV1PenaltyBuilder::directions(const Var& key) const {
   if (maps.empty())
-    return Var(Tensor({key.size(0), key.size(1), key.size(2), 0, key.size(3)}, key.dtype()));
+    return Var(
+        Tensor({key.size(0), key.size(1), key.size(2), 0, key.size(3)}, key.dtype(), key.device()));
   std::vector<Var> parts;
   for (const Linear& map : maps) parts.push_back(directions_of(map, key));
   Var u = concat(parts, 3);
@@ -107,7 +109,7 @@ Var VlaV1::operator()(const Var& x) { return mix(x, {}, {}).output; }
 
 Var VlaV1::operator()(const Var& x, const Tensor& tokens) {
   const bool related = options_.symbolic > 0 && tokens.defined();
-  return mix(x, related ? equal_tokens(tokens, x.dtype()) : Tensor(), {}).output;
+  return mix(x, related ? equal_tokens(tokens, state_dtype(x.dtype())) : Tensor(), {}).output;
 }
 
 Var VlaV1::advance(const Var& x, const Carry& carry) {
@@ -123,7 +125,7 @@ OperatorForm VlaV1::form(Index /*time*/) const {
 Diagnostics VlaV1::diagnose(const Var& x, const Tensor& tokens, const DiagnosticsOptions& options) {
   const PauseRecording only_looked_at;
   const bool related = options_.symbolic > 0 && tokens.defined();
-  const Tensor relations = related ? equal_tokens(tokens, x.dtype()) : Tensor();
+  const Tensor relations = related ? equal_tokens(tokens, state_dtype(x.dtype())) : Tensor();
   return vla::diagnose(mix(x, relations, {}).inputs, options_.recurrence, {}, options);
 }
 
