@@ -44,7 +44,8 @@ class StatefulOptimizer : public Optimizer {
   }
 
  protected:
-  void update(std::size_t, const Tensor&, double, double) override {}
+  std::vector<double> numbers(double) const override { return {}; }
+  void update(const Moves&, const Tensor&) override {}
 
  private:
   Tensor scale_;

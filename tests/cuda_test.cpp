@@ -9,6 +9,7 @@
 #include "framework/framework.hpp"
 #include "models/models.hpp"
 #include "tests/compare.hpp"
+#include "tests/cuda_functions.hpp"
 #include "tests/cuda_guard.hpp"
 #include "tools/training.hpp"
 #include "tools/verify.hpp"
@@ -155,7 +156,29 @@ BOOST_AUTO_TEST_CASE(optimisers_agree_with_the_cpu) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(random_numbers_are_those_of_the_cpu) {
+// The struct is compiled for both devices in one .cu file: the CPU's loop and the kernel.
+BOOST_AUTO_TEST_CASE(a_users_function_has_its_kernel) {
+  const auto function = [](const std::vector<Var>& v) { return swish(v[0]); };
+  const Tensor x = Rng(1).normal({7, 11}, DType::float64);
+  BOOST_TEST(gradcheck("swish", function, {x}, {.device = kCuda}) <= 1);
+  check_close(swish(Var(x.to(kCuda))).value().to(Device{}), silu(Var(x)).value(), 1e-15);
+}
+
+BOOST_AUTO_TEST_CASE(random_words_are_those_of_the_cpu) {
+  std::vector<double> places;
+  for (int i = 0; i < 1001; ++i) places.push_back(i);
+  const Tensor x = numbers(places);
+  for (const RandomState& state :
+       {RandomState{1, 0, 0}, RandomState{~std::uint64_t{0}, 7, (std::uint64_t{1} << 34) - 3}}) {
+    check_close(random_words(state, x.to(kCuda)).to(Device{}), random_words(state, x), 0);
+    check_close(random_uniforms(state, x.to(kCuda)).to(Device{}), random_uniforms(state, x), 0);
+    Rng rng(state);
+    const Tensor words = random_words(state, x.to(kCuda)).to(Device{});
+    for (double word : words.values<double>()) BOOST_TEST(word == rng.word());
+  }
+}
+
+BOOST_AUTO_TEST_CASE(dropout_is_that_of_the_cpu) {
   for (const std::uint64_t skipped : {0, 1, 2, 3, 7}) {
     for (Index count : {1, 3, 5, 1000, 4099}) {
       const Tensor x = Tensor::full({count}, 1, DType::float64);

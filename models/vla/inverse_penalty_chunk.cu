@@ -451,7 +451,7 @@ __global__ void __launch_bounds__(kThreads)
     }
     __syncthreads();
     for_rows(rows, d, [&](const RowPart& part) {
-      const Index row = min(part.row, rows - 1), token = first + row / n.rank;
+      const Index row = std::min<Index>(part.row, rows - 1), token = first + row / n.rank;
       const Index place = in.place(at.b, token, at.h) * n.rank + row % n.rank;
       double along = 0;
       for (Index j = part.begin; j < part.end; ++j) {
