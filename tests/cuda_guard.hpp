@@ -17,5 +17,6 @@ inline boost::test_tools::assertion_result has_cuda(boost::unit_test::test_unit_
 
 }  // namespace vla
 
-/// Before a test case or suite that needs a device.
+/// Beside the name of a test case that needs a device. Not of a suite: the report would not count
+/// its cases.
 #define NEEDS_CUDA *boost::unit_test::precondition(::vla::has_cuda)

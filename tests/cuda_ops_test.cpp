@@ -57,9 +57,9 @@ void poison_free_memory() {
 
 }  // namespace
 
-BOOST_AUTO_TEST_SUITE(cuda_ops, NEEDS_CUDA)
+BOOST_AUTO_TEST_SUITE(cuda_ops)
 
-BOOST_AUTO_TEST_CASE(every_gradient_agrees_with_finite_differences) {
+BOOST_AUTO_TEST_CASE(every_gradient_agrees_with_finite_differences, NEEDS_CUDA) {
   const auto check_rows = [](const std::vector<GradientCase>& rows, GradcheckOptions options) {
     options.device = kCuda;
     for (const GradientCase& row : rows) {
@@ -74,7 +74,7 @@ BOOST_AUTO_TEST_CASE(every_gradient_agrees_with_finite_differences) {
   check_rows(layer_cases(), {.device = kCuda});
 }
 
-BOOST_AUTO_TEST_CASE(float64_agrees_with_the_cpu) {
+BOOST_AUTO_TEST_CASE(float64_agrees_with_the_cpu, NEEDS_CUDA) {
   for (const GradientCase& row : all_cases()) {
     try {
       const std::vector<Tensor> here = results(row, row.inputs, {}),
@@ -92,7 +92,7 @@ BOOST_AUTO_TEST_CASE(float64_agrees_with_the_cpu) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(float32_agrees_with_float64_on_the_cpu) {
+BOOST_AUTO_TEST_CASE(float32_agrees_with_float64_on_the_cpu, NEEDS_CUDA) {
   for (const GradientCase& row : op_cases()) {
     const std::vector<Tensor> narrow = in_dtype(row.inputs, DType::float32);
     try {
@@ -117,7 +117,7 @@ BOOST_AUTO_TEST_CASE(float32_agrees_with_float64_on_the_cpu) {
 // Activations in bfloat16, parameters in float32, against float64 on the same numbers. An op rounds
 // what it leaves to 8 bits, which is 1.7e-3 of a vector's norm; 5e-3 is for two or three of them in
 // a row. What the op computes in between must not lose more.
-BOOST_AUTO_TEST_CASE(bfloat16_agrees_with_float64_on_the_cpu) {
+BOOST_AUTO_TEST_CASE(bfloat16_agrees_with_float64_on_the_cpu, NEEDS_CUDA) {
   Rng rng(3);
   struct Row {
     const char* name;
@@ -204,7 +204,7 @@ BOOST_AUTO_TEST_CASE(bfloat16_agrees_with_float64_on_the_cpu) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(fresh_memory_is_written_before_it_is_read) {
+BOOST_AUTO_TEST_CASE(fresh_memory_is_written_before_it_is_read, NEEDS_CUDA) {
   for (const GradientCase& row : all_cases()) {
     try {
       const std::vector<Tensor> first = results(row, row.inputs, kCuda);
@@ -222,7 +222,7 @@ BOOST_AUTO_TEST_CASE(fresh_memory_is_written_before_it_is_read) {
 }
 
 // Sizes that need every part of a kernel, and one that 32 bits do not count.
-BOOST_AUTO_TEST_CASE(large_tensors) {
+BOOST_AUTO_TEST_CASE(large_tensors, NEEDS_CUDA) {
   const Index rows = 70001, width = 97;
   const Tensor x = Rng(1).normal({rows, width}, DType::float32);
   const Var there(x.to(kCuda)), here(x);

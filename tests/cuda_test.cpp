@@ -72,9 +72,9 @@ Tensor numbers(const std::vector<double>& values) {
 
 }  // namespace
 
-BOOST_AUTO_TEST_SUITE(cuda, NEEDS_CUDA)
+BOOST_AUTO_TEST_SUITE(cuda)
 
-BOOST_AUTO_TEST_CASE(tensors_go_there_and_back) {
+BOOST_AUTO_TEST_CASE(tensors_go_there_and_back, NEEDS_CUDA) {
   const Tensor x = Rng(1).normal({3, 5}, DType::float64);
   check_close(x.to(kCuda).to(Device{}), x, 0);
   check_close(x.to(kCuda).to(DType::float32).to(Device{}), x.to(DType::float32), 0);
@@ -90,7 +90,7 @@ BOOST_AUTO_TEST_CASE(tensors_go_there_and_back) {
   BOOST_TEST(Tensor({0, 4}, DType::float32, kCuda).to(Device{}).elements() == 0);
 }
 
-BOOST_AUTO_TEST_CASE(mixed_devices_are_named) {
+BOOST_AUTO_TEST_CASE(mixed_devices_are_named, NEEDS_CUDA) {
   const Var here(numbers({1, 2})), there(numbers({1, 2}).to(kCuda));
   BOOST_CHECK_EXCEPTION(add(here, there), Error,
                         says("add: inputs are on cpu and cuda:0; one device is needed"));
@@ -101,7 +101,7 @@ BOOST_AUTO_TEST_CASE(mixed_devices_are_named) {
   });
 }
 
-BOOST_AUTO_TEST_CASE(what_a_kernel_finds_wrong_is_thrown_where_a_value_is_read) {
+BOOST_AUTO_TEST_CASE(what_a_kernel_finds_wrong_is_thrown_where_a_value_is_read, NEEDS_CUDA) {
   const Var table(Tensor::zeros({5, 2}, DType::float32, kCuda));
   const Var rows = embedding(table, Tensor::from<Index>({2}, {4, 5}, kCuda));
   BOOST_CHECK_EXCEPTION(rows.value().to(Device{}), Error,
@@ -115,7 +115,7 @@ BOOST_AUTO_TEST_CASE(what_a_kernel_finds_wrong_is_thrown_where_a_value_is_read) 
   BOOST_TEST(Tensor::full({}, 1, DType::float32, kCuda).item() == 1);
 }
 
-BOOST_AUTO_TEST_CASE(a_norm_that_is_not_finite_moves_nothing) {
+BOOST_AUTO_TEST_CASE(a_norm_that_is_not_finite_moves_nothing, NEEDS_CUDA) {
   const Var p = Var::parameter(numbers({1, 2}).to(kCuda), "p");
   AdamW adam({{"p", p}});
   Gradients gradients;
@@ -125,7 +125,7 @@ BOOST_AUTO_TEST_CASE(a_norm_that_is_not_finite_moves_nothing) {
   check_close(p.value().to(Device{}), numbers({1, 2}), 0);
 }
 
-BOOST_AUTO_TEST_CASE(optimisers_agree_with_the_cpu) {
+BOOST_AUTO_TEST_CASE(optimisers_agree_with_the_cpu, NEEDS_CUDA) {
   const auto moved = [](Device device, bool adam) {
     Rng rng(2);
     std::vector<Parameter> parameters;
@@ -157,14 +157,14 @@ BOOST_AUTO_TEST_CASE(optimisers_agree_with_the_cpu) {
 }
 
 // The struct is compiled for both devices in one .cu file: the CPU's loop and the kernel.
-BOOST_AUTO_TEST_CASE(a_users_function_has_its_kernel) {
+BOOST_AUTO_TEST_CASE(a_users_function_has_its_kernel, NEEDS_CUDA) {
   const auto function = [](const std::vector<Var>& v) { return swish(v[0]); };
   const Tensor x = Rng(1).normal({7, 11}, DType::float64);
   BOOST_TEST(gradcheck("swish", function, {x}, {.device = kCuda}) <= 1);
   check_close(swish(Var(x.to(kCuda))).value().to(Device{}), silu(Var(x)).value(), 1e-15);
 }
 
-BOOST_AUTO_TEST_CASE(random_words_are_those_of_the_cpu) {
+BOOST_AUTO_TEST_CASE(random_words_are_those_of_the_cpu, NEEDS_CUDA) {
   std::vector<double> places;
   for (int i = 0; i < 1001; ++i) places.push_back(i);
   const Tensor x = numbers(places);
@@ -178,7 +178,7 @@ BOOST_AUTO_TEST_CASE(random_words_are_those_of_the_cpu) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(dropout_is_that_of_the_cpu) {
+BOOST_AUTO_TEST_CASE(dropout_is_that_of_the_cpu, NEEDS_CUDA) {
   for (const std::uint64_t skipped : {0, 1, 2, 3, 7}) {
     for (Index count : {1, 3, 5, 1000, 4099}) {
       const Tensor x = Tensor::full({count}, 1, DType::float64);
@@ -195,7 +195,7 @@ BOOST_AUTO_TEST_CASE(dropout_is_that_of_the_cpu) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(a_shortage_of_memory_is_an_error_to_recover_from) {
+BOOST_AUTO_TEST_CASE(a_shortage_of_memory_is_an_error_to_recover_from, NEEDS_CUDA) {
   const Tensor kept = Tensor::zeros({1000}, DType::float32, kCuda);
   limit_memory(memory_statistics(kCuda).live + (std::size_t{1} << 20), kCuda);
   try {
@@ -219,7 +219,7 @@ BOOST_AUTO_TEST_CASE(a_shortage_of_memory_is_an_error_to_recover_from) {
   BOOST_TEST(sum(Var(kept) + 1.0).value().item() == 1000);
 }
 
-BOOST_AUTO_TEST_CASE(memory_stays_flat) {
+BOOST_AUTO_TEST_CASE(memory_stays_flat, NEEDS_CUDA) {
   Training training(small("vla", "cuda", DType::float32));
   for (int i = 0; i < 5; ++i) training.step();
   training.wait();
@@ -231,7 +231,7 @@ BOOST_AUTO_TEST_CASE(memory_stays_flat) {
   BOOST_TEST(after.cached == before.cached);
 }
 
-BOOST_AUTO_TEST_CASE(golden_cases) {
+BOOST_AUTO_TEST_CASE(golden_cases, NEEDS_CUDA) {
   for (const auto& entry : fs::directory_iterator(fs::path(VLA_SOURCE_DIR) / "tests/golden")) {
     if (entry.path().extension() != ".safetensors") continue;
     std::ostringstream lines;
@@ -244,7 +244,7 @@ BOOST_AUTO_TEST_CASE(golden_cases) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(training_agrees_with_the_cpu) {
+BOOST_AUTO_TEST_CASE(training_agrees_with_the_cpu, NEEDS_CUDA) {
   for (const ModelKind& kind : model_kinds()) {
     BOOST_TEST_CONTEXT(kind.name) {
       const std::string model(kind.name);
@@ -261,14 +261,14 @@ BOOST_AUTO_TEST_CASE(training_agrees_with_the_cpu) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(the_same_seed_gives_the_same_bits) {
+BOOST_AUTO_TEST_CASE(the_same_seed_gives_the_same_bits, NEEDS_CUDA) {
   for (const char* model : {"vla", "vla-v3", "deltanet", "softmax"}) BOOST_TEST_CONTEXT(model) {
       const TrainOptions options = small(model, "cuda", DType::float32);
       check_identical(trained(options, 8), trained(options, 8));
     }
 }
 
-BOOST_AUTO_TEST_CASE(a_captured_step_is_the_step) {
+BOOST_AUTO_TEST_CASE(a_captured_step_is_the_step, NEEDS_CUDA) {
   for (const ModelKind& kind : model_kinds()) BOOST_TEST_CONTEXT(kind.name) {
       TrainOptions eager = small(std::string(kind.name), "cuda", DType::float32);
       TrainOptions captured = eager;
@@ -277,7 +277,7 @@ BOOST_AUTO_TEST_CASE(a_captured_step_is_the_step) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(a_captured_graph_draws_on) {
+BOOST_AUTO_TEST_CASE(a_captured_graph_draws_on, NEEDS_CUDA) {
   Rng eager(3), replayed(3);
   const Var x(Tensor::full({1000}, 1, DType::float32, kCuda));
   const DropoutOptions options{.rate = 0.3, .train = true};
@@ -296,13 +296,13 @@ BOOST_AUTO_TEST_CASE(a_captured_graph_draws_on) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(a_capture_that_fails_leaves_the_device_usable) {
+BOOST_AUTO_TEST_CASE(a_capture_that_fails_leaves_the_device_usable, NEEDS_CUDA) {
   const Var x(Tensor::full({4}, 1, DType::float32, kCuda));
   BOOST_CHECK_THROW(CapturedGraph(kCuda, [&] { sum(x).value().item(); }), Error);
   BOOST_TEST(sum(x).value().item() == 4);
 }
 
-BOOST_AUTO_TEST_CASE(streams_agree_with_the_cpu) {
+BOOST_AUTO_TEST_CASE(streams_agree_with_the_cpu, NEEDS_CUDA) {
   for (const char* model : {"vla", "vla-v3", "deltanet", "linear", "softmax"}) {
     TrainOptions options = small(model, "cpu", DType::float64);
     options.positions = false;

@@ -45,11 +45,10 @@ struct InversePenaltyResult {
 /// node on the tape, with the implicit adjoint of the inverse: saved are the inputs and, in chunk
 /// form, y and one more vector per direction. Fastest where x and `directions` are the same
 /// variable, as in exact VLA. On CUDA there are no chunks with forgetting, nor with restorations
-/// from an initial state on: such penalties go by step, whatever the form. There, wrong values are reported by
-/// the kernels and thrown when a value is next read. bfloat16 inputs are computed with in float32
-/// and the output is bfloat16 again. Throws Error for shapes
-/// that do not fit, lambda0 <= 0, gamma outside (0, 1], or a penalty that is not positive definite
-/// or not finite.
+/// from an initial state on: such penalties go by step, whatever the form. There, wrong values are
+/// reported by the kernels and thrown when a value is next read. bfloat16 inputs are computed with
+/// in float32 and the output is bfloat16 again. Throws Error for shapes that do not fit, lambda0 <=
+/// 0, gamma outside (0, 1], or a penalty that is not positive definite or not finite.
 InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,
                                      const InversePenaltyOptions& options = {},
                                      CallSite site = CallSite::here());
