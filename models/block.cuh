@@ -194,20 +194,22 @@ __device__ void add_to_diagonal(Index n, T* matrix, Index stride, T amount) {
 /// its elements, each always in the same thread: sum over p of a(i, p) b(p, j). Neither waits for
 /// what other threads write before it nor makes them wait for its results.
 template <class T, class A, class B, class Store>
-__device__ void block_multiply(Index m, Index n, Index k, A a, B b, Store store) {
+__device__ void block_multiply(int m, int n, int k, A a, B b, Store store) {
   constexpr int kSide = 16, kTile = 4;  // threads along a side, and elements of a thread
   static_assert(kSide * kSide == kThreads);
-  const Index row = threadIdx.x / kSide, column = threadIdx.x % kSide;
-  for (Index first_row = row; first_row - row < m; first_row += kSide * kTile)
-    for (Index first = column; first - column < n; first += kSide * kTile) {
-      Index rows[kTile], columns[kTile];  // beyond the end: the last, for nothing
+  const int row = static_cast<int>(threadIdx.x) / kSide,
+            column = static_cast<int>(threadIdx.x) % kSide;
+  for (int first_row = row; first_row - row < m; first_row += kSide * kTile)
+    for (int first = column; first - column < n; first += kSide * kTile) {
+      int rows[kTile], columns[kTile];  // beyond the end: the last, for nothing
       T sum[kTile][kTile] = {};
 #pragma unroll
       for (int i = 0; i < kTile; ++i) {
         rows[i] = min(first_row + i * kSide, m - 1);
         columns[i] = min(first + i * kSide, n - 1);
       }
-      for (Index p = 0; p < k; ++p) {
+#pragma unroll 4
+      for (int p = 0; p < k; ++p) {
         T from_a[kTile], from_b[kTile];
 #pragma unroll
         for (int i = 0; i < kTile; ++i) {
@@ -230,33 +232,36 @@ __device__ void block_multiply(Index m, Index n, Index k, A a, B b, Store store)
 
 /// x (n, width) <- (I + tril(L, -1))^-1 x, or with its transpose; all threads see the result.
 template <bool transposed, class T>
-__device__ void solve_unit_lower(Index n, Index width, const T* l, Index l_stride, T* x,
-                                 Index x_stride) {
-  constexpr Index kRows = 16;  // solved one after the other; then all others at once
-  const auto factor = [&](Index row, Index of) {
+__device__ void solve_unit_lower(int n, int width, const T* l, int l_stride, T* x, int x_stride) {
+  constexpr int kRows = 16;  // a thread solves these for a column in its registers
+  const auto factor = [&](int row, int of) {
     return transposed ? l[of * l_stride + row] : l[row * l_stride + of];
   };
-  const Index blocks = (n + kRows - 1) / kRows;
-  for (Index block = 0; block < blocks; ++block) {
-    const Index begin = (transposed ? blocks - 1 - block : block) * kRows;
-    const Index end = min(begin + kRows, n);
-    for_each(width, [&](Index j) {
-      for (Index step = 1; step < end - begin; ++step) {
-        const Index row = transposed ? end - 1 - step : begin + step;
-        T value = x[row * x_stride + j];
-        for (Index s = 0; s < step; ++s) {
-          const Index solved = transposed ? end - 1 - s : begin + s;
-          value -= factor(row, solved) * x[solved * x_stride + j];
-        }
-        x[row * x_stride + j] = value;
-      }
+  const int blocks = (n + kRows - 1) / kRows;
+  for (int block = 0; block < blocks; ++block) {
+    const int begin = (transposed ? blocks - 1 - block : block) * kRows;
+    const int end = min(begin + kRows, n), rows = end - begin;
+    // The rows in the order in which they are solved.
+    const auto place = [&](int i) { return transposed ? end - 1 - i : begin + i; };
+    for_each(width, [&](int j) {
+      T column[kRows];
+#pragma unroll
+      for (int i = 0; i < kRows; ++i) column[i] = i < rows ? x[place(i) * x_stride + j] : T(0);
+#pragma unroll
+      for (int i = 1; i < kRows; ++i)
+#pragma unroll
+        for (int s = 0; s < i; ++s)
+          if (i < rows) column[i] -= factor(place(i), place(s)) * column[s];
+#pragma unroll
+      for (int i = 1; i < kRows; ++i)
+        if (i < rows) x[place(i) * x_stride + j] = column[i];
     });
     __syncthreads();
-    const Index from = transposed ? 0 : end, left = transposed ? begin : n - end;
+    const int from = transposed ? 0 : end, left = transposed ? begin : n - end;
     block_multiply<T>(
-        left, width, end - begin, [&](Index i, Index p) { return factor(from + i, begin + p); },
-        [&](Index p, Index j) { return x[(begin + p) * x_stride + j]; },
-        [&](Index i, Index j, T sum) { x[(from + i) * x_stride + j] -= sum; });
+        left, width, rows, [&](int i, int p) { return factor(from + i, begin + p); },
+        [&](int p, int j) { return x[(begin + p) * x_stride + j]; },
+        [&](int i, int j, T sum) { x[(from + i) * x_stride + j] -= sum; });
     __syncthreads();
   }
 }

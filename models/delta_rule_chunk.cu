@@ -12,8 +12,8 @@ using Sizes = DeltaRuleSizes;
 template <class T>
 struct Block {
   T* data;
-  Index stride;
-  __device__ T& operator()(Index i, Index j) const { return data[i * stride + j]; }
+  int stride;
+  __device__ T& operator()(int i, int j) const { return data[i * stride + j]; }
 };
 
 // Where a block's arrays are; those of a chunk's tokens have a row for each.
@@ -63,9 +63,9 @@ template <class T>
 __device__ void lower_products(Index n, Index width, bool strict, const Block<T>& rows,
                                const Block<T>& others, const Block<T>& products) {
   block_multiply<T>(
-      n, n, width, [&](Index i, Index p) { return rows(i, p); },
-      [&](Index p, Index j) { return others(j, p); },
-      [&](Index i, Index j, T sum) { products(i, j) = j < i || (j == i && !strict) ? sum : T(0); });
+      n, n, width, [&](int i, int p) { return rows(i, p); },
+      [&](int p, int j) { return others(j, p); },
+      [&](int i, int j, T sum) { products(i, j) = j < i || (j == i && !strict) ? sum : T(0); });
 }
 
 template <class T>
@@ -74,11 +74,11 @@ __global__ void __launch_bounds__(kThreads)
                    const Layout layout, const BlockMemory memory) {
   const Sizes& n = in.n;
   const Index chunks = (n.time + chunk - 1) / chunk;
-  const Block<T> s{memory.at<T>(layout.state), stride_for(n.key)};
-  const Block<T> alpha{memory.at<T>(layout.alpha), stride_for(n.key)};
-  const Block<T> k{memory.at<T>(layout.k), stride_for(n.key)};  // then q
-  const Block<T> e{memory.at<T>(layout.e), stride_for(n.value)};
-  const Block<T> products{memory.at<T>(layout.products), stride_for(chunk)};
+  const Block<T> s{memory.at<T>(layout.state), int(stride_for(n.key))};
+  const Block<T> alpha{memory.at<T>(layout.alpha), int(stride_for(n.key))};
+  const Block<T> k{memory.at<T>(layout.k), int(stride_for(n.key))};  // then q
+  const Block<T> e{memory.at<T>(layout.e), int(stride_for(n.value))};
+  const Block<T> products{memory.at<T>(layout.products), int(stride_for(chunk))};
   for (Index head = blockIdx.x; head < n.batch * n.heads; head += gridDim.x) {
     const Index b = head / n.heads, h = head % n.heads;
     __syncthreads();  // the last head's S may still be read
@@ -99,9 +99,8 @@ __global__ void __launch_bounds__(kThreads)
         __syncthreads();
         lower_products(at.count, n.key, true, k, alpha, products);
         block_multiply<T>(
-            at.count, n.value, n.key, [&](Index i, Index p) { return k(i, p); },
-            [&](Index p, Index j) { return s(j, p); },
-            [&](Index i, Index j, T sum) { e(i, j) -= sum; });
+            at.count, n.value, n.key, [&](int i, int p) { return k(i, p); },
+            [&](int p, int j) { return s(j, p); }, [&](int i, int j, T sum) { e(i, j) -= sum; });
         __syncthreads();
         solve_unit_lower<false>(at.count, n.value, products.data, products.stride, e.data,
                                 e.stride);
@@ -116,18 +115,17 @@ __global__ void __launch_bounds__(kThreads)
       __syncthreads();
       lower_products(at.count, n.key, false, q, alpha, products);
       block_multiply<T>(
-          at.count, n.value, n.key, [&](Index i, Index p) { return q(i, p); },
-          [&](Index p, Index j) { return s(j, p); },
-          [&](Index i, Index j, T sum) { row_of(in, at, out.o, n.value, i)[j] = sum; });
+          at.count, n.value, n.key, [&](int i, int p) { return q(i, p); },
+          [&](int p, int j) { return s(j, p); },
+          [&](int i, int j, T sum) { row_of(in, at, out.o, n.value, i)[j] = sum; });
       __syncthreads();
       block_multiply<T>(
-          at.count, n.value, at.count, [&](Index i, Index p) { return products(i, p); },
-          [&](Index p, Index j) { return e(p, j); },
-          [&](Index i, Index j, T sum) { row_of(in, at, out.o, n.value, i)[j] += sum; });
+          at.count, n.value, at.count, [&](int i, int p) { return products(i, p); },
+          [&](int p, int j) { return e(p, j); },
+          [&](int i, int j, T sum) { row_of(in, at, out.o, n.value, i)[j] += sum; });
       block_multiply<T>(
-          n.value, n.key, at.count, [&](Index i, Index p) { return e(p, i); },
-          [&](Index p, Index j) { return alpha(p, j); },
-          [&](Index i, Index j, T sum) { s(i, j) += sum; });
+          n.value, n.key, at.count, [&](int i, int p) { return e(p, i); },
+          [&](int p, int j) { return alpha(p, j); }, [&](int i, int j, T sum) { s(i, j) += sum; });
     }
     __syncthreads();
     for_each(n.state(),
@@ -142,15 +140,15 @@ __global__ void __launch_bounds__(kThreads)
                     const Layout layout, const BlockMemory memory) {
   const Sizes& n = in.n;
   const Index chunks = (n.time + chunk - 1) / chunk;
-  const Block<T> d{memory.at<T>(layout.state), stride_for(n.key)};
-  const Block<T> alpha{memory.at<T>(layout.alpha), stride_for(n.key)};
-  const Block<T> k{memory.at<T>(layout.k), stride_for(n.key)};
-  const Block<T> q{memory.at<T>(layout.q), stride_for(n.key)};
-  const Block<T> e{memory.at<T>(layout.e), stride_for(n.value)};
-  const Block<T> g{memory.at<T>(layout.g), stride_for(n.value)};
-  const Block<T> dv{memory.at<T>(layout.dv), stride_for(n.value)};
-  const Block<T> products{memory.at<T>(layout.products), stride_for(chunk)};
-  const Block<T> more{memory.at<T>(layout.more_products), stride_for(chunk)};
+  const Block<T> d{memory.at<T>(layout.state), int(stride_for(n.key))};
+  const Block<T> alpha{memory.at<T>(layout.alpha), int(stride_for(n.key))};
+  const Block<T> k{memory.at<T>(layout.k), int(stride_for(n.key))};
+  const Block<T> q{memory.at<T>(layout.q), int(stride_for(n.key))};
+  const Block<T> e{memory.at<T>(layout.e), int(stride_for(n.value))};
+  const Block<T> g{memory.at<T>(layout.g), int(stride_for(n.value))};
+  const Block<T> dv{memory.at<T>(layout.dv), int(stride_for(n.value))};
+  const Block<T> products{memory.at<T>(layout.products), int(stride_for(chunk))};
+  const Block<T> more{memory.at<T>(layout.more_products), int(stride_for(chunk))};
   for (Index head = blockIdx.x; head < n.batch * n.heads; head += gridDim.x) {
     const Index b = head / n.heads, h = head % n.heads;
     T* state_gradient = out.state + head * n.state();
@@ -170,30 +168,28 @@ __global__ void __launch_bounds__(kThreads)
       lower_products(count, n.key, false, q, alpha, products);
       lower_products(count, n.value, false, g, e, more);
       block_multiply<T>(
-          count, n.value, n.key, [&](Index i, Index p) { return alpha(i, p); },
-          [&](Index p, Index j) { return d(j, p); },
-          [&](Index i, Index j, T sum) { dv(i, j) = sum; });
+          count, n.value, n.key, [&](int i, int p) { return alpha(i, p); },
+          [&](int p, int j) { return d(j, p); }, [&](int i, int j, T sum) { dv(i, j) = sum; });
       __syncthreads();
       block_multiply<T>(
-          count, n.value, count, [&](Index i, Index p) { return products(p, i); },
-          [&](Index p, Index j) { return g(p, j); },
-          [&](Index i, Index j, T sum) { dv(i, j) += sum; });
+          count, n.value, count, [&](int i, int p) { return products(p, i); },
+          [&](int p, int j) { return g(p, j); }, [&](int i, int j, T sum) { dv(i, j) += sum; });
       block_multiply<T>(
-          count, n.key, n.value, [&](Index i, Index p) { return g(i, p); },
-          [&](Index p, Index j) { return s[p * n.key + j]; },
-          [&](Index i, Index j, T sum) { row_of(in, at, out.q, n.key, i)[j] = sum; });
+          count, n.key, n.value, [&](int i, int p) { return g(i, p); },
+          [&](int p, int j) { return s[p * n.key + j]; },
+          [&](int i, int j, T sum) { row_of(in, at, out.q, n.key, i)[j] = sum; });
       block_multiply<T>(
-          count, n.key, count, [&](Index i, Index p) { return more(i, p); },
-          [&](Index p, Index j) { return alpha(p, j); },
-          [&](Index i, Index j, T sum) { row_of(in, at, out.q, n.key, i)[j] += sum; });
+          count, n.key, count, [&](int i, int p) { return more(i, p); },
+          [&](int p, int j) { return alpha(p, j); },
+          [&](int i, int j, T sum) { row_of(in, at, out.q, n.key, i)[j] += sum; });
       block_multiply<T>(
-          count, n.key, n.value, [&](Index i, Index p) { return e(i, p); },
-          [&](Index p, Index j) { return d(p, j); },
-          [&](Index i, Index j, T sum) { row_of(in, at, out.alpha, n.key, i)[j] = sum; });
+          count, n.key, n.value, [&](int i, int p) { return e(i, p); },
+          [&](int p, int j) { return d(p, j); },
+          [&](int i, int j, T sum) { row_of(in, at, out.alpha, n.key, i)[j] = sum; });
       block_multiply<T>(
-          count, n.key, count, [&](Index i, Index p) { return more(p, i); },
-          [&](Index p, Index j) { return q(p, j); },
-          [&](Index i, Index j, T sum) { row_of(in, at, out.alpha, n.key, i)[j] += sum; });
+          count, n.key, count, [&](int i, int p) { return more(p, i); },
+          [&](int p, int j) { return q(p, j); },
+          [&](int i, int j, T sum) { row_of(in, at, out.alpha, n.key, i)[j] += sum; });
       __syncthreads();
       if (in.k) {
         lower_products(count, n.key, true, k, alpha, products);
@@ -201,27 +197,25 @@ __global__ void __launch_bounds__(kThreads)
         solve_unit_lower<true>(count, n.value, products.data, products.stride, dv.data, dv.stride);
         lower_products(count, n.value, true, dv, e, more);
         block_multiply<T>(
-            count, n.key, n.value, [&](Index i, Index p) { return dv(i, p); },
-            [&](Index p, Index j) { return s[p * n.key + j]; },
-            [&](Index i, Index j, T sum) { row_of(in, at, out.k, n.key, i)[j] = -sum; });
+            count, n.key, n.value, [&](int i, int p) { return dv(i, p); },
+            [&](int p, int j) { return s[p * n.key + j]; },
+            [&](int i, int j, T sum) { row_of(in, at, out.k, n.key, i)[j] = -sum; });
         __syncthreads();
         block_multiply<T>(
-            count, n.key, count, [&](Index i, Index p) { return more(i, p); },
-            [&](Index p, Index j) { return alpha(p, j); },
-            [&](Index i, Index j, T sum) { row_of(in, at, out.k, n.key, i)[j] -= sum; });
+            count, n.key, count, [&](int i, int p) { return more(i, p); },
+            [&](int p, int j) { return alpha(p, j); },
+            [&](int i, int j, T sum) { row_of(in, at, out.k, n.key, i)[j] -= sum; });
         block_multiply<T>(
-            count, n.key, count, [&](Index i, Index p) { return more(p, i); },
-            [&](Index p, Index j) { return k(p, j); },
-            [&](Index i, Index j, T sum) { row_of(in, at, out.alpha, n.key, i)[j] -= sum; });
+            count, n.key, count, [&](int i, int p) { return more(p, i); },
+            [&](int p, int j) { return k(p, j); },
+            [&](int i, int j, T sum) { row_of(in, at, out.alpha, n.key, i)[j] -= sum; });
         block_multiply<T>(
-            n.value, n.key, count, [&](Index i, Index p) { return dv(p, i); },
-            [&](Index p, Index j) { return k(p, j); },
-            [&](Index i, Index j, T sum) { d(i, j) -= sum; });
+            n.value, n.key, count, [&](int i, int p) { return dv(p, i); },
+            [&](int p, int j) { return k(p, j); }, [&](int i, int j, T sum) { d(i, j) -= sum; });
       }
       block_multiply<T>(
-          n.value, n.key, count, [&](Index i, Index p) { return g(p, i); },
-          [&](Index p, Index j) { return q(p, j); },
-          [&](Index i, Index j, T sum) { d(i, j) += sum; });
+          n.value, n.key, count, [&](int i, int p) { return g(p, i); },
+          [&](int p, int j) { return q(p, j); }, [&](int i, int j, T sum) { d(i, j) += sum; });
       for_each(count * n.value, [&](Index i) {
         row_of(in, at, out.v, n.value, i / n.value)[i % n.value] = dv(i / n.value, i % n.value);
       });

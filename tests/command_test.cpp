@@ -97,8 +97,13 @@ BOOST_AUTO_TEST_CASE(bad_settings_are_refused_before_anything_is_written) {
   refused("--no-random-filler --task retrieval", {"--random-filler false is not for task"});
   refused("--model gpt",
           {"unknown model 'gpt'; allowed: vla, vla-v1, vla-v3, deltanet, linear, softmax"});
-  refused("--device tpu", {"unknown device 'tpu'; allowed: cpu"});
-  refused("--device cuda", {"cuda"});
+  refused("--device tpu", {"unknown device 'tpu'; allowed: cpu, cuda, cuda:N, auto"});
+  if (cuda_device_count() == 0) refused("--device cuda", {"device 'cuda' is not available: "});
+  refused("--precision half", {"--precision 'half' is not allowed; float32, tf32 or bf16"});
+  refused("--precision bf16", {"--precision bf16 is for CUDA devices, --device is cpu"});
+  refused("--graph", {"--graph is for CUDA devices, --device is cpu"});
+  refused("--device cuda --dtype float64 --precision tf32",
+          {"--precision tf32 is for parameters of float32, --dtype is float64"});
   refused("--dtype float16", {"--dtype 'float16' is not allowed; float32 or float64"});
   refused("--dtype int64", {"float32 or float64"});
   refused("--form zoo", {"unknown form 'zoo'; allowed: notebook, zoology"});

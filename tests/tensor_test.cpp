@@ -2,6 +2,7 @@
 
 #include "framework/tensor.hpp"
 
+#include "framework/ops/pointwise.hpp"
 #include "tests/compare.hpp"
 
 namespace vla {
@@ -65,11 +66,11 @@ BOOST_AUTO_TEST_CASE(values_and_access) {
 }
 
 BOOST_AUTO_TEST_CASE(types) {
-  for (DType dtype : {DType::float32, DType::float64, DType::int64, DType::uint8})
+  for (DType dtype : {DType::float32, DType::float64, DType::bfloat16, DType::int64, DType::uint8})
     BOOST_TEST(parse_dtype(concatenate(dtype)) == dtype);
   BOOST_CHECK_EXCEPTION(
       parse_dtype("half"), Error,
-      says("unknown element type 'half'; allowed: float32, float64, int64, uint8"));
+      says("unknown element type 'half'; allowed: float32, float64, bfloat16, int64, uint8"));
   const Tensor x = Tensor::from<double>({3}, {1.75, -2, 300});
   const std::vector<std::int64_t> whole = {1, -2, 300};
   BOOST_TEST(x.to(DType::int64).values<std::int64_t>() == whole, boost::test_tools::per_element());
@@ -77,6 +78,40 @@ BOOST_AUTO_TEST_CASE(types) {
   const auto none = [](auto) {};
   BOOST_CHECK_EXCEPTION(dispatch_floating(DType::int64, "exp", none), Error,
                         says("exp: element type int64 is not allowed; float32 or float64"));
+}
+
+// A bfloat16 is the upper half of a float32, rounded to the nearest, ties to even.
+BOOST_AUTO_TEST_CASE(bfloat16_is_stored_and_converted) {
+  const double step = 0x1p-7;  // between neighbours from 1 to 2
+  const std::vector<std::pair<double, double>> rounded = {
+      {0, 0},
+      {-1.5, -1.5},
+      {1 + step / 2, 1},               // half way: to the even
+      {1 + 1.5 * step, 1 + 2 * step},  //
+      {1 + 0.51 * step, 1 + step},     //
+      {3.4e38, INFINITY},              // above the largest
+      {1e-40, 1.00043527e-40},         // below the normal numbers
+      {-INFINITY, -INFINITY}};
+  for (const auto& [value, expected] : rounded) {
+    const Tensor narrow = Tensor::full({1}, value, DType::float32).to(DType::bfloat16);
+    BOOST_TEST(narrow.bytes() == 2u);
+    const double back = narrow.to(DType::float64).values<double>()[0];
+    BOOST_TEST((back == expected || std::abs(back - expected) < 1e-45), value << " gave " << back);
+  }
+  BOOST_TEST(std::isnan(Tensor::full({}, NAN, DType::bfloat16).item()));
+  BOOST_TEST(concatenate(Tensor::full({2}, 0.5, DType::bfloat16)) ==
+             "bfloat16(2) on cpu [0.5, 0.5]");
+  const Var x(Tensor::full({2}, 0.5, DType::bfloat16));
+  BOOST_CHECK_EXCEPTION(exp(x), Error,
+                        says("exp: element type bfloat16 is not allowed; float32 or float64"));
+}
+
+BOOST_AUTO_TEST_CASE(a_range_counts) {
+  const std::vector<Index> expected = {-1, 0, 1};
+  BOOST_TEST(Tensor::range(-1, 2).values<Index>() == expected, boost::test_tools::per_element());
+  BOOST_TEST(Tensor::range(2, 2).elements() == 0);
+  BOOST_CHECK_EXCEPTION(Tensor::range(2, 1), Error,
+                        says("range: 2 to 1; the end must not be before the beginning"));
 }
 
 BOOST_AUTO_TEST_CASE(reshape_shares_and_clone_copies) {
@@ -171,10 +206,44 @@ BOOST_AUTO_TEST_CASE(live_and_peak_memory_are_counted) {
   BOOST_TEST(memory_statistics().peak == before + (2u << 20));
 }
 
+BOOST_AUTO_TEST_CASE(a_shortage_of_memory_is_an_error_to_recover_from) {
+  const Tensor kept = Tensor::zeros({1000}, DType::float32);
+  reset_peak_memory();
+  const std::size_t live = memory_statistics().live;
+  limit_memory(live + 5000);
+  try {
+    Tensor large({4000}, DType::float32);
+    BOOST_ERROR("a tensor beyond the limit was made");
+  } catch (const OutOfMemory& error) {
+    BOOST_TEST(error.requested == 16384u);
+    BOOST_TEST(error.live == live);
+    BOOST_TEST(error.peak == live);
+    BOOST_REQUIRE(!error.largest.empty());
+    const std::string expected =
+        concatenate("out of memory on cpu: 16384 bytes requested, ", live, " in use by tensors, ",
+                    live, " at the peak; the largest tensors hold ", error.largest.front());
+    BOOST_TEST(std::string(error.what()).starts_with(expected), error.what());
+  }
+  BOOST_TEST(Tensor::zeros({1000}, DType::float32).elements() == 1000);
+  limit_memory(0);
+  BOOST_TEST(Tensor({4000}, DType::float32).elements() == 4000);
+}
+
 BOOST_AUTO_TEST_CASE(devices) {
   BOOST_TEST(parse_device("cpu").is_cpu());
-  BOOST_CHECK_EXCEPTION(parse_device("tpu"), Error, says("unknown device 'tpu'; allowed: cpu"));
+  for (const char* name : {"tpu", "cuda:", "cuda:x", "cuda:-1", "cuda:0x", "CPU", ""})
+    BOOST_CHECK_EXCEPTION(
+        parse_device(name), Error,
+        says(concatenate("unknown device '", name, "'; allowed: cpu, cuda, cuda:N, auto")));
   BOOST_TEST(concatenate(Device{Device::Kind::cuda, 1}) == "cuda:1");
+  BOOST_TEST((parse_device("auto") == best_device()));
+  if (cuda_device_count() > 0) return;
+  BOOST_TEST(best_device().is_cpu());
+  BOOST_TEST(!cuda_obstacle().empty());
+  BOOST_CHECK_EXCEPTION(parse_device("cuda"), Error,
+                        says(concatenate("device 'cuda' is not available: ", cuda_obstacle())));
+  BOOST_CHECK_EXCEPTION(Tensor({2}, DType::float32, Device{Device::Kind::cuda, 0}), Error,
+                        says(concatenate("device cuda:0 is not available: ", cuda_obstacle())));
 }
 
 BOOST_AUTO_TEST_CASE(tensors_print_for_people) {
