@@ -48,8 +48,8 @@ struct Tokens {
 template <class T>
 __device__ void gather(const DeltaRuleArrays<T>& in, const Tokens& at, const T* x, Index width,
                        const Block<T>& into) {
-  for_each(at.count * width, [&](Index i) {
-    into(i / width, i % width) = x[in.place(at.b, at.first + i / width, at.h) * width + i % width];
+  for_elements(at.count, width, [&](int t, int j) {
+    into(t, j) = x[in.place(at.b, at.first + t, at.h) * width + j];
   });
 }
 
@@ -82,15 +82,15 @@ __global__ void __launch_bounds__(kThreads)
   for (Index head = blockIdx.x; head < n.batch * n.heads; head += gridDim.x) {
     const Index b = head / n.heads, h = head % n.heads;
     __syncthreads();  // the last head's S may still be read
-    for_each(n.state(), [&](Index i) {
-      s(i / n.key, i % n.key) = in.initial ? in.initial[head * n.state() + i] : T(0);
+    for_elements(n.value, n.key, [&](int i, int j) {
+      s(i, j) = in.initial ? in.initial[head * n.state() + i * n.key + j] : T(0);
     });
     for (Index c = 0; c < chunks; ++c) {
       const Tokens at{b, h, c * chunk, min(chunk, n.time - c * chunk)};
       __syncthreads();
       if (out.states)
-        for_each(n.state(), [&](Index i) {
-          out.states[(head * chunks + c) * n.state() + i] = s(i / n.key, i % n.key);
+        for_elements(n.value, n.key, [&](int i, int j) {
+          out.states[(head * chunks + c) * n.state() + i * n.key + j] = s(i, j);
         });
       gather(in, at, in.alpha, n.key, alpha);
       gather(in, at, in.v, n.value, e);
@@ -105,10 +105,8 @@ __global__ void __launch_bounds__(kThreads)
         solve_unit_lower<false>(at.count, n.value, products.data, products.stride, e.data,
                                 e.stride);
         if (out.errors)
-          for_each(at.count * n.value, [&](Index i) {
-            row_of(in, at, out.errors, n.value, i / n.value)[i % n.value] =
-                e(i / n.value, i % n.value);
-          });
+          for_elements(at.count, n.value,
+                       [&](int t, int j) { row_of(in, at, out.errors, n.value, t)[j] = e(t, j); });
       }
       const Block<T>& q = k;
       gather(in, at, in.q, n.key, q);
@@ -128,8 +126,9 @@ __global__ void __launch_bounds__(kThreads)
           [&](int p, int j) { return alpha(p, j); }, [&](int i, int j, T sum) { s(i, j) += sum; });
     }
     __syncthreads();
-    for_each(n.state(),
-             [&](Index i) { out.final_state[head * n.state() + i] = s(i / n.key, i % n.key); });
+    for_elements(n.value, n.key, [&](int i, int j) {
+      out.final_state[head * n.state() + i * n.key + j] = s(i, j);
+    });
   }
 }
 
@@ -153,7 +152,7 @@ __global__ void __launch_bounds__(kThreads)
     const Index b = head / n.heads, h = head % n.heads;
     T* state_gradient = out.state + head * n.state();
     __syncthreads();  // the last head's D may still be read
-    for_each(n.state(), [&](Index i) { d(i / n.key, i % n.key) = state_gradient[i]; });
+    for_elements(n.value, n.key, [&](int i, int j) { d(i, j) = state_gradient[i * n.key + j]; });
     for (Index c = chunks - 1; c >= 0; --c) {
       const Tokens at{b, h, c * chunk, min(chunk, n.time - c * chunk)};
       const T* s = states + (head * chunks + c) * n.state();
@@ -216,12 +215,11 @@ __global__ void __launch_bounds__(kThreads)
       block_multiply<T>(
           n.value, n.key, count, [&](int i, int p) { return g(p, i); },
           [&](int p, int j) { return q(p, j); }, [&](int i, int j, T sum) { d(i, j) += sum; });
-      for_each(count * n.value, [&](Index i) {
-        row_of(in, at, out.v, n.value, i / n.value)[i % n.value] = dv(i / n.value, i % n.value);
-      });
+      for_elements(count, n.value,
+                   [&](int t, int j) { row_of(in, at, out.v, n.value, t)[j] = dv(t, j); });
     }
     __syncthreads();
-    for_each(n.state(), [&](Index i) { state_gradient[i] = d(i / n.key, i % n.key); });
+    for_elements(n.value, n.key, [&](int i, int j) { state_gradient[i * n.key + j] = d(i, j); });
   }
 }
 

@@ -35,8 +35,8 @@ struct Plan {
 template <class T>
 struct Block {
   T* data;
-  Index stride;
-  __device__ T& operator()(Index i, Index j) const { return data[i * stride + j]; }
+  int stride;
+  __device__ T& operator()(int i, int j) const { return data[i * stride + j]; }
 };
 
 // Rows `from` .. `from + rows - 1` of the vectors of a run of tokens, `each` to a token. They are
@@ -45,11 +45,13 @@ template <class T>
 __device__ void gather(const PenaltyArrays<T>& in, const PenaltyPlace& at, Index first, Index from,
                        Index rows, Index each, const T* x, const Block<T>& into, Problem problem) {
   const Index d = in.n.width;
-  for_each(rows * d, [&](Index i) {
-    const Index row = from + i / d, token = first + row / each;
-    const T value = x[(in.place(at.b, token, at.h) * each + row % each) * d + i % d];
+  const int per_token = static_cast<int>(each), begin = static_cast<int>(from);
+  for_elements(rows, d, [&](int i, int j) {
+    const int row = begin + i;
+    const Index token = first + row / per_token;
+    const T value = x[(in.place(at.b, token, at.h) * each + row % per_token) * d + j];
     if (!isfinite(value)) at.found(problem, token);
-    into(i / d, i % d) = value;
+    into(i, j) = value;
   });
 }
 
@@ -77,7 +79,7 @@ __global__ void __launch_bounds__(kThreads)
                const BlockMemory memory, ProblemNote* note) {
   const PenaltySizes& n = in.n;
   const Index d = n.width;
-  const Block<T> u{memory.at<T>(layout.u), stride_for(d)};
+  const Block<T> u{memory.at<T>(layout.u), int(stride_for(d))};
   T* weights = memory.at<T>(layout.weights);
   for (Index i = blockIdx.x; i < n.batch * n.heads * plan.segments; i += gridDim.x) {
     const Index head = i / plan.segments, segment = i % plan.segments;
@@ -92,7 +94,7 @@ __global__ void __launch_bounds__(kThreads)
       __syncthreads();
       block_multiply<double>(
           d, d, count * n.rank,
-          [&](Index row, Index p) { return double(weights[p]) * double(u(p, row)); },
+          [&](int row, int p) { return double(weights[p]) * double(u(p, row)); },
           [&](Index p, Index column) { return double(u(p, column)); },
           [&](Index row, Index column, double part) {
             sum[row * d + column] = c == begin ? part : sum[row * d + column] + part;
@@ -191,28 +193,28 @@ struct Workspace {
       : weights(memory.at<T>(layout.weights)),
         gains(memory.at<T>(layout.gains)),
         deltas(memory.at<T>(layout.deltas)),
-        products{memory.at<T>(layout.products), stride_for(plan.rows)},
-        z{memory.at<T>(layout.z), stride_for(n.width)},
-        x{memory.at<T>(layout.x), stride_for(n.width)},
-        a{memory.at<T>(layout.a), stride_for(n.width)} {}
+        products{memory.at<T>(layout.products), int(stride_for(plan.rows))},
+        z{memory.at<T>(layout.z), int(stride_for(n.width))},
+        x{memory.at<T>(layout.x), int(stride_for(n.width))},
+        a{memory.at<T>(layout.a), int(stride_for(n.width))} {}
 
   // z, f and delta of a chunk's directions, which are in x with their weights: elimination in
   // C = U A U^T gives u_t.z_s below the diagonal. The row at which M is not positive definite or
   // not finite, or -1; the same in every thread.
-  __device__ Index solve(Index rows, Index d) const {
+  __device__ int solve(int rows, int d) const {
     block_multiply<T>(
-        rows, d, d, [&](Index i, Index p) { return x(i, p); },
-        [&](Index p, Index j) { return a(p, j); }, [&](Index i, Index j, T sum) { z(i, j) = sum; });
+        rows, d, d, [&](int i, int p) { return x(i, p); }, [&](int p, int j) { return a(p, j); },
+        [&](int i, int j, T sum) { z(i, j) = sum; });
     __syncthreads();
     block_multiply<T>(
-        rows, rows, d, [&](Index i, Index p) { return z(i, p); },
-        [&](Index p, Index j) { return x(j, p); },
-        [&](Index i, Index j, T sum) { products(i, j) = sum; });
+        rows, rows, d, [&](int i, int p) { return z(i, p); }, [&](int p, int j) { return x(j, p); },
+        [&](int i, int j, T sum) { products(i, j) = sum; });
     __syncthreads();
-    Index bad = -1;
-    constexpr Index kSide = 16;
-    const Index ty = threadIdx.x / kSide, tx = threadIdx.x % kSide;
-    for (Index s = 0; s < rows; ++s) {
+    int bad = -1;
+    constexpr int kSide = 16;
+    const int ty = static_cast<int>(threadIdx.x) / kSide,
+              tx = static_cast<int>(threadIdx.x) % kSide;
+    for (int s = 0; s < rows; ++s) {
       const T delta = 1 + weights[s] * products(s, s), gain = weights[s] / delta;
       if (bad < 0 && !(delta > 0 && isfinite(delta))) bad = s;
       if (threadIdx.x == 0) {
@@ -220,13 +222,13 @@ struct Workspace {
         gains[s] = gain;
       }
       // C is symmetric: only what is on and below the diagonal is kept.
-      for (Index t = s + 1 + ty; t < rows; t += kSide) {
+      for (int t = s + 1 + ty; t < rows; t += kSide) {
         const T factor = gain * products(t, s);
-        for (Index j = s + 1 + tx; j <= t; j += kSide) products(t, j) -= factor * products(j, s);
+        for (int j = s + 1 + tx; j <= t; j += kSide) products(t, j) -= factor * products(j, s);
       }
       __syncthreads();
     }
-    for_each(rows * rows, [&](Index i) { products(i / rows, i % rows) *= gains[i % rows]; });
+    for_elements(rows, rows, [&](int i, int j) { products(i, j) *= gains[j]; });
     __syncthreads();
     solve_unit_lower<false>(rows, d, products.data, products.stride, z.data, z.stride);
     return bad;
@@ -238,31 +240,31 @@ struct Workspace {
   __device__ void apply(const PenaltySizes& n, Index rows, Index from, Index count, Write write,
                         Add add) const {
     const Index d = n.width;
+    const int begin = static_cast<int>(from), vectors = static_cast<int>(n.vectors),
+              rank = static_cast<int>(n.rank);
     block_multiply<T>(
-        count, rows, d, [&](Index i, Index p) { return x(i, p); },
-        [&](Index p, Index j) { return z(j, p); },
-        [&](Index i, Index j, T sum) {
+        count, rows, d, [&](int i, int p) { return x(i, p); },
+        [&](int p, int j) { return z(j, p); },
+        [&](int i, int j, T sum) {
           // Only directions of tokens up to the vector's own.
-          const bool seen = j < ((from + i) / n.vectors + 1) * n.rank;
+          const bool seen = j < ((begin + i) / vectors + 1) * rank;
           products(i, j) = seen ? gains[j] * sum : T(0);
         });
     block_multiply<T>(
-        count, d, d, [&](Index i, Index p) { return x(i, p); },
-        [&](Index p, Index j) { return a(p, j); }, write);
+        count, d, d, [&](int i, int p) { return x(i, p); }, [&](int p, int j) { return a(p, j); },
+        write);
     __syncthreads();
     block_multiply<T>(
-        count, d, rows, [&](Index i, Index p) { return products(i, p); },
-        [&](Index p, Index j) { return z(p, j); },
-        [&](Index i, Index j, T sum) { add(i, j, -sum); });
+        count, d, rows, [&](int i, int p) { return products(i, p); },
+        [&](int p, int j) { return z(p, j); }, [&](int i, int j, T sum) { add(i, j, -sum); });
   }
 
   // A past the chunk.
   __device__ void advance(Index rows, Index d) const {
     __syncthreads();
     block_multiply<T>(
-        d, d, rows, [&](Index i, Index p) { return gains[p] * z(p, i); },
-        [&](Index p, Index j) { return z(p, j); },
-        [&](Index i, Index j, T sum) { a(i, j) -= sum; });
+        d, d, rows, [&](int i, int p) { return gains[p] * z(p, i); },
+        [&](int p, int j) { return z(p, j); }, [&](int i, int j, T sum) { a(i, j) -= sum; });
   }
 };
 
@@ -290,7 +292,7 @@ __global__ void __launch_bounds__(kThreads)
     const Index begin = segment * kChunksPerSegment;
     const Index end = min(begin + kChunksPerSegment, plan.chunks);
     __syncthreads();  // the last segment's A may still be read
-    for_each(d * d, [&](Index j) { w.a(j / d, j % d) = starts[i * d * d + j]; });
+    for_elements(d, d, [&](int r, int j) { w.a(r, j) = starts[(i * d + r) * d + j]; });
     for (Index c = begin; c < end; ++c) {
       const Index first = c * plan.chunk, count = min(plan.chunk, n.time - first);
       const Index rows = count * n.rank, first_row = head * n.time * n.rank + first * n.rank;
@@ -301,12 +303,12 @@ __global__ void __launch_bounds__(kThreads)
       if (bad >= 0 && threadIdx.x == 0)
         at.found(Problem::penalty_not_definite, first + bad / n.rank);
       if (all_z) {
-        for_each(rows * d, [&](Index j) { all_z[first_row * d + j] = w.z(j / d, j % d); });
+        for_elements(rows, d, [&](int r, int j) { all_z[(first_row + r) * d + j] = w.z(r, j); });
         for_each(rows, [&](Index j) { all_gains[first_row + j] = w.gains[j]; });
       }
       if (own) {
-        for_each(rows * d, [&](Index j) {
-          y[vector_at(in, at, first, j / d) + j % d] = w.z(j / d, j % d) / w.deltas[j / d];
+        for_elements(rows, d, [&](int r, int j) {
+          y[vector_at(in, at, first, r) + j] = w.z(r, j) / w.deltas[r];
         });
       } else {
         for (Index from = 0; from < count * n.vectors; from += kRows) {
@@ -316,10 +318,8 @@ __global__ void __launch_bounds__(kThreads)
           __syncthreads();
           w.apply(
               n, rows, from, vectors,
-              [&](Index row, Index j, T sum) { y[vector_at(in, at, first, from + row) + j] = sum; },
-              [&](Index row, Index j, T sum) {
-                y[vector_at(in, at, first, from + row) + j] += sum;
-              });
+              [&](int row, int j, T sum) { y[vector_at(in, at, first, from + row) + j] = sum; },
+              [&](int row, int j, T sum) { y[vector_at(in, at, first, from + row) + j] += sum; });
         }
       }
       w.advance(rows, d);
@@ -336,20 +336,21 @@ __global__ void __launch_bounds__(kThreads)
   const PenaltySizes& n = in.n;
   const Index d = n.width;
   const Workspace<T> w(n, plan, layout, memory);
-  const Block<T> ys{memory.at<T>(layout.y), stride_for(d)}, hs{memory.at<T>(layout.h), ys.stride};
+  const Block<T> ys{memory.at<T>(layout.y), int(stride_for(d))},
+      hs{memory.at<T>(layout.h), ys.stride};
   for (Index i = blockIdx.x; i < n.batch * n.heads * plan.segments; i += gridDim.x) {
     const Index head = i / plan.segments, segment = i % plan.segments;
     const PenaltyPlace at{note, head / n.heads, head % n.heads};
     const Index begin = segment * kChunksPerSegment;
     const Index end = min(begin + kChunksPerSegment, plan.chunks);
     __syncthreads();  // the last segment's A may still be read
-    for_each(d * d, [&](Index j) { w.a(j / d, j % d) = starts[i * d * d + j]; });
+    for_elements(d, d, [&](int r, int j) { w.a(r, j) = starts[(i * d + r) * d + j]; });
     for (Index c = begin; c < end; ++c) {
       const Index first = c * plan.chunk, count = min(plan.chunk, n.time - first);
       const Index rows = count * n.rank, first_row = head * n.time * n.rank + first * n.rank;
       T* sum = sums + (head * plan.chunks + c) * d * d;
       __syncthreads();
-      for_each(rows * d, [&](Index j) { w.z(j / d, j % d) = all_z[first_row * d + j]; });
+      for_elements(rows, d, [&](int r, int j) { w.z(r, j) = all_z[(first_row + r) * d + j]; });
       for_each(rows, [&](Index j) { w.gains[j] = all_gains[first_row + j]; });
       if (n.vectors == 0) for_each(d * d, [&](Index j) { sum[j] = 0; });
       for (Index from = 0; from < count * n.vectors; from += kRows) {
@@ -367,8 +368,8 @@ __global__ void __launch_bounds__(kThreads)
         __syncthreads();
         block_multiply<T>(
             d, d, 2 * vectors,
-            [&](Index row, Index p) { return p < vectors ? hs(p, row) : ys(p - vectors, row); },
-            [&](Index p, Index j) { return p < vectors ? ys(p, j) : hs(p - vectors, j); },
+            [&](int row, int p) { return p < vectors ? hs(p, row) : ys(p - vectors, row); },
+            [&](int p, int j) { return p < vectors ? ys(p, j) : hs(p - vectors, j); },
             [&](Index row, Index j, T part) {
               sum[row * d + j] = from == 0 ? part : sum[row * d + j] + part;
             });
@@ -404,12 +405,13 @@ __global__ void __launch_bounds__(kThreads)
                       const PenaltyGradients<T> out, const DirectionLayout layout,
                       const BlockMemory memory, ProblemNote* note) {
   const PenaltySizes& n = in.n;
-  const Index d = n.width, stride = stride_for(d);
+  const Index d = n.width;
+  const int stride = static_cast<int>(stride_for(d));
   T* weights = memory.at<T>(layout.weights);
   const Block<T> u{memory.at<T>(layout.u), stride}, r{memory.at<T>(layout.r), stride};
   const Block<T> ys{memory.at<T>(layout.y), stride}, hs{memory.at<T>(layout.h), stride};
-  const Block<T> with_y{memory.at<T>(layout.products), stride_for(kRows)};
-  const Block<T> with_h{memory.at<T>(layout.more), stride_for(kRows)};
+  const Block<T> with_y{memory.at<T>(layout.products), int(stride_for(kRows))};
+  const Block<T> with_h{memory.at<T>(layout.more), int(stride_for(kRows))};
   for (Index i = blockIdx.x; i < n.batch * n.heads * plan.chunks; i += gridDim.x) {
     const Index head = i / plan.chunks, first = i % plan.chunks * plan.chunk;
     const Index count = min(plan.chunk, n.time - first), rows = count * n.rank;
@@ -419,9 +421,9 @@ __global__ void __launch_bounds__(kThreads)
     gather_directions(in, at, first, count, u, weights);
     __syncthreads();
     block_multiply<T>(
-        rows, d, d, [&](Index row, Index p) { return u(row, p); },
-        [&](Index p, Index j) { return e[p * d + j]; },
-        [&](Index row, Index j, T sum) { r(row, j) = -sum; });
+        rows, d, d, [&](int row, int p) { return u(row, p); },
+        [&](int p, int j) { return e[p * d + j]; },
+        [&](int row, int j, T sum) { r(row, j) = -sum; });
     for (Index from = 0; from < count * n.vectors; from += kRows) {
       const Index vectors = min(kRows, count * n.vectors - from);
       __syncthreads();
@@ -431,9 +433,9 @@ __global__ void __launch_bounds__(kThreads)
       __syncthreads();
       const auto pair = [&](const Block<T>& others, const Block<T>& into) {
         block_multiply<T>(
-            rows, vectors, d, [&](Index row, Index p) { return u(row, p); },
-            [&](Index p, Index j) { return others(j, p); },
-            [&](Index row, Index j, T sum) {
+            rows, vectors, d, [&](int row, int p) { return u(row, p); },
+            [&](int p, int j) { return others(j, p); },
+            [&](int row, int j, T sum) {
               into(row, j) = from + j >= row / n.rank * n.vectors ? sum : T(0);
             });
       };
@@ -441,13 +443,11 @@ __global__ void __launch_bounds__(kThreads)
       pair(hs, with_h);
       __syncthreads();
       block_multiply<T>(
-          rows, d, vectors, [&](Index row, Index p) { return with_y(row, p); },
-          [&](Index p, Index j) { return hs(p, j); },
-          [&](Index row, Index j, T sum) { r(row, j) -= sum; });
+          rows, d, vectors, [&](int row, int p) { return with_y(row, p); },
+          [&](int p, int j) { return hs(p, j); }, [&](int row, int j, T sum) { r(row, j) -= sum; });
       block_multiply<T>(
-          rows, d, vectors, [&](Index row, Index p) { return with_h(row, p); },
-          [&](Index p, Index j) { return ys(p, j); },
-          [&](Index row, Index j, T sum) { r(row, j) -= sum; });
+          rows, d, vectors, [&](int row, int p) { return with_h(row, p); },
+          [&](int p, int j) { return ys(p, j); }, [&](int row, int j, T sum) { r(row, j) -= sum; });
     }
     __syncthreads();
     for_rows(rows, d, [&](const RowPart& part) {
