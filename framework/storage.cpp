@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <mutex>
 
@@ -57,6 +58,7 @@ struct Memory {
   std::mutex mutex;
   MemoryStatistics statistics;
   std::size_t limit = 0;
+  bool poison = false;
   std::map<std::size_t, std::size_t> live_blocks;  // how many there are of each size
   std::shared_ptr<BlockPool> shared;               // the pool of everybody
 
@@ -127,8 +129,8 @@ Memory& memory_of(Device device) {
           std::make_shared<BlockPool>(Device{Device::Kind::cuda, i - 1});
     return made;
   }();
-  check(device.is_cpu() || device.index < cuda_device_count(), "device ", device,
-        " is not available: ",
+  check(device.is_cpu() || (device.index >= 0 && device.index < cuda_device_count()), "device ",
+        device, " is not available: ",
         cuda_device_count() == 0 ? cuda_obstacle() : "this machine has fewer CUDA devices");
   return all[device.is_cpu() ? 0 : static_cast<std::size_t>(device.index) + 1];
 }
@@ -162,6 +164,10 @@ std::byte* allocate(std::size_t capacity, Device device, BlockPool& pool) {
   statistics.live += capacity;
   statistics.peak = std::max(statistics.peak, statistics.live);
   ++memory.live_blocks[capacity];
+  if (memory.poison)
+    on_device(
+        "tensor", device, [&] { std::memset(block, 0xFF, capacity); },
+        [&] { cuda::set_bytes(block, 0xFF, capacity, device); });
   return block;
 }
 
@@ -217,11 +223,19 @@ void limit_memory(std::size_t bytes, Device device) {
   memory.limit = bytes;
 }
 
+void poison_memory(bool poison, Device device) {
+  Memory& memory = memory_of(device);
+  std::lock_guard lock(memory.mutex);
+  memory.poison = poison;
+}
+
 PrivatePool::PrivatePool(Device device)
-    : pool_(std::make_shared<BlockPool>(device)), outer_(pool_in_use.pool) {
+    : pool_(std::make_shared<BlockPool>(device)),
+      outer_(pool_in_use.pool),
+      outer_device_(pool_in_use.device) {
   pool_in_use = {device, pool_};
 }
 
-PrivatePool::~PrivatePool() { pool_in_use.pool = outer_; }
+PrivatePool::~PrivatePool() { pool_in_use = {outer_device_, outer_}; }
 
 }  // namespace vla

@@ -67,6 +67,9 @@ void release_cached_memory(Device device = {});
 /// From now on tensors on the device may hold `bytes` bytes together; 0: as many as there are.
 void limit_memory(std::size_t bytes, Device device = {});
 
+/// From now on new tensors are full of NaN, for tests: whoever reads what nobody wrote shows.
+void poison_memory(bool poison, Device device = {});
+
 /// While it lives, tensors that its thread makes on `device` take their memory from a pool of their
 /// own, and give it back there: what a captured CUDA graph reads and writes is nobody else's while
 /// `pool()` is held.
@@ -80,6 +83,7 @@ class PrivatePool {
 
  private:
   std::shared_ptr<BlockPool> pool_, outer_;
+  Device outer_device_;
 };
 
 }  // namespace vla

@@ -91,9 +91,9 @@ void accumulate(const Tensor& value, Tensor& into) {
   });
 }
 
-void go_on(std::uint64_t more, Tensor& count) {
-  Launch("random", count.device())(go_on_kernel, {dim3(1), dim3(1)}, static_cast<Index>(more),
-                                   count.mutable_data<Index>());
+void go_on(std::uint64_t more, Tensor& counts, Index place) {
+  Launch("random", counts.device())(go_on_kernel, {dim3(1), dim3(1)}, static_cast<Index>(more),
+                                    counts.mutable_data<Index>() + place);
 }
 
 }  // namespace vla::cuda

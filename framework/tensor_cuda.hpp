@@ -14,7 +14,7 @@ void convert(const Tensor& from, Tensor& into);
 /// into += value; of one floating type.
 void accumulate(const Tensor& value, Tensor& into);
 
-/// count += more, for an int64 scalar.
-void go_on(std::uint64_t more, Tensor& count);
+/// counts[place] += more, for an int64 tensor.
+void go_on(std::uint64_t more, Tensor& counts, Index place);
 
 }  // namespace vla::cuda

@@ -85,6 +85,14 @@ class Room {
 /// that neighbouring rows lie in different banks.
 VLA_HOST_DEVICE inline Index stride_for(Index columns) { return columns | 1; }
 
+/// A row-major matrix in a block's memory.
+template <class T>
+struct Block {
+  T* data;
+  int stride;
+  __device__ T& operator()(int i, int j) const { return data[i * stride + j]; }
+};
+
 /// A thread's part of one row: columns begin .. end - 1, none where it has no row. Counted in 32
 /// bits, because the passes are short and 64 bits take several instructions each.
 struct RowPart {

@@ -33,9 +33,10 @@ DeltaRuleSizes checked_sizes(const DeltaRuleInputs& in) {
           "delta_rule: initial state ", in.initial_state.shape(), " is not (", n.batch, ", ",
           n.heads, ", ", n.value, ", ", n.key, ")");
   for (const Var* part : {&in.key, &in.coefficient, &in.value, &in.gate, &in.initial_state})
-    check(!part->defined() ||
-              (part->dtype() == in.query.dtype() && part->device() == in.query.device()),
-          "delta_rule: inputs differ in element type or device");
+    if (part->defined())
+      check(part->dtype() == in.query.dtype() && part->device() == in.query.device(),
+            "delta_rule: inputs are ", in.query.dtype(), " on ", in.query.device(), " and ",
+            part->dtype(), " on ", part->device(), "; one type and one device are needed");
   return n;
 }
 

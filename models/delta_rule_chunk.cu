@@ -8,14 +8,6 @@ namespace {
 
 using Sizes = DeltaRuleSizes;
 
-// A row-major matrix in a block's memory.
-template <class T>
-struct Block {
-  T* data;
-  int stride;
-  __device__ T& operator()(int i, int j) const { return data[i * stride + j]; }
-};
-
 // Where a block's arrays are; those of a chunk's tokens have a row for each.
 struct Layout {
   Place state, alpha, k, e, products;

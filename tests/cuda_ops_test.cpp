@@ -5,6 +5,8 @@
 
 #include "framework/cuda/runtime.hpp"
 #include "framework/framework.hpp"
+#include "models/models.hpp"
+#include "models/vla/inverse_penalty.hpp"
 #include "tests/compare.hpp"
 #include "tests/cuda_guard.hpp"
 #include "tools/cases.hpp"
@@ -46,13 +48,6 @@ std::vector<GradientCase> all_cases() {
   std::vector<GradientCase> rows = op_cases();
   for (GradientCase& row : layer_cases()) rows.push_back(std::move(row));
   return rows;
-}
-
-// Leaves blocks of every size that the table's tensors have full of NaN, for the next to take them.
-void poison_free_memory() {
-  std::vector<Tensor> blocks;
-  for (Index bytes = 512; bytes <= 1 << 17; bytes += 512)
-    for (int i = 0; i < 3; ++i) blocks.push_back(Tensor::full({bytes}, 0xFF, DType::uint8, kCuda));
 }
 
 }  // namespace
@@ -177,6 +172,59 @@ BOOST_AUTO_TEST_CASE(bfloat16_agrees_with_float64_on_the_cpu, NEEDS_CUDA) {
        [](const auto& v) { return linear(v[0], v[1], v[2]); },
        {normal({2, 150, 33})},
        {normal({17, 33}), normal({17})}},
+      {"max", [](const auto& v) { return max(v[0], {1}); }, {normal({9, 70})}, {}},
+      {"norm", [](const auto& v) { return norm(v[0], {1}); }, {normal({9, 70})}, {}},
+      {"slice", [](const auto& v) { return slice(v[0], 1, 3, 9); }, {normal({9, 70})}, {}},
+      {"where",
+       [](const auto& v) {
+         const Tensor mask = Tensor::from<std::uint8_t>({1, 4}, {1, 0, 0, 2});
+         return where(mask.to(v[0].device()), v[0], v[1]);
+       },
+       {normal({9, 4}), normal({9, 4})},
+       {}},
+      {"causal_convolution",
+       [](const auto& v) { return causal_convolution(v[0], v[1]); },
+       {normal({2, 37, 24})},
+       {normal({24, 4})}},
+      {"causal_convolution, many taps",
+       [](const auto& v) { return causal_convolution(v[0], v[1]); },
+       {normal({2, 17, 5})},
+       {normal({5, 7})}},
+      {"delta_rule, step",
+       [](const auto& v) {
+         return delta_rule(
+                    {.query = v[0], .key = unit(v[1]), .coefficient = unit(v[1]), .value = v[2]},
+                    {.form = OperatorForm::step})
+             .output;
+       },
+       {normal({2, 21, 2, 8}), normal({2, 21, 2, 8}), normal({2, 21, 2, 6})},
+       {}},
+      {"delta_rule, chunk",
+       [](const auto& v) {
+         return delta_rule(
+                    {.query = v[0], .key = unit(v[1]), .coefficient = unit(v[1]), .value = v[2]},
+                    {.form = OperatorForm::chunk})
+             .output;
+       },
+       {normal({2, 70, 2, 8}), normal({2, 70, 2, 8}), normal({2, 70, 2, 6})},
+       {}},
+      {"inverse_penalty, step",
+       [](const auto& v) {
+         const Var k = unit(v[0]);
+         return inverse_penalty(k, {.directions = k, .lambda0 = v[1]}, {.form = OperatorForm::step})
+             .output;
+       },
+       {normal({2, 21, 2, 8})},
+       {Tensor::full({2}, 0.7, DType::float64)}},
+      {"inverse_penalty, chunk",
+       [](const auto& v) {
+         const Var k = unit(v[0]);
+         return inverse_penalty(k, {.directions = k, .lambda0 = v[1]},
+                                {.form = OperatorForm::chunk})
+             .output;
+       },
+       {normal({2, 70, 2, 8})},
+       {Tensor::full({2}, 0.7, DType::float64)}},
       {"linear without bias",
        [](const auto& v) { return linear(v[0], v[1]); },
        {normal({300, 64})},
@@ -208,7 +256,7 @@ BOOST_AUTO_TEST_CASE(fresh_memory_is_written_before_it_is_read, NEEDS_CUDA) {
   for (const GradientCase& row : all_cases()) {
     try {
       const std::vector<Tensor> first = results(row, row.inputs, kCuda);
-      poison_free_memory();
+      poison_memory(true, kCuda);
       const std::vector<Tensor> again = results(row, row.inputs, kCuda);
       for (std::size_t i = 0; i < first.size(); ++i) {
         const auto a = first[i].values<double>(), b = again[i].values<double>();
@@ -218,6 +266,7 @@ BOOST_AUTO_TEST_CASE(fresh_memory_is_written_before_it_is_read, NEEDS_CUDA) {
     } catch (const Error& error) {
       BOOST_ERROR(row.name << ": " << error.what());
     }
+    poison_memory(false, kCuda);
   }
 }
 
@@ -235,12 +284,16 @@ BOOST_AUTO_TEST_CASE(large_tensors, NEEDS_CUDA) {
   same("max", max(there, {1}), max(here, {1}));
   same("softmax", softmax(there), softmax(here));
   same("permute", permute(there, {1, 0}), permute(here, {1, 0}));
-  const std::size_t needed = std::size_t{5} << 30;
+  const std::size_t needed = std::size_t{9} << 30;
   if (cuda::properties_now(kCuda).free_bytes < 2 * needed) return;
-  const Index many = (Index{1} << 31) + 5;
+  const Index many = (Index{1} << 32) + 6;
   Tensor bytes = Tensor::zeros({many}, DType::uint8, kCuda);
-  const Var ends = slice(Var(Tensor::full({many}, 3, DType::uint8, kCuda)), 0, many - 7, many);
-  BOOST_TEST(ends.value().to(Device{}).values<std::uint8_t>()[6] == 3);
+  bytes = concat({Var(bytes), Var(Tensor::full({3}, 7, DType::uint8, kCuda))}, 0).value();
+  // From an odd place on, so that the bytes are moved one by one.
+  bytes = slice(Var(bytes), 0, 1, many + 3).value();
+  const Tensor end = slice(Var(bytes), 0, many - 2, many + 2).value().to(Device{});
+  const std::vector<std::uint8_t> expected = {0, 7, 7, 7};
+  BOOST_TEST(end.values<std::uint8_t>() == expected, boost::test_tools::per_element());
 }
 
 BOOST_AUTO_TEST_SUITE_END()

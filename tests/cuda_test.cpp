@@ -232,8 +232,10 @@ BOOST_AUTO_TEST_CASE(memory_stays_flat, NEEDS_CUDA) {
 }
 
 BOOST_AUTO_TEST_CASE(golden_cases, NEEDS_CUDA) {
+  int files = 0;
   for (const auto& entry : fs::directory_iterator(fs::path(VLA_SOURCE_DIR) / "tests/golden")) {
     if (entry.path().extension() != ".safetensors") continue;
+    ++files;
     std::ostringstream lines;
     try {
       const int failed = run_verify({entry.path().string()}, DType::float64, kCuda, 1e-9, lines);
@@ -242,6 +244,7 @@ BOOST_AUTO_TEST_CASE(golden_cases, NEEDS_CUDA) {
       BOOST_ERROR(entry.path().filename().string() << ": " << error.what());
     }
   }
+  BOOST_TEST(files == 20);
 }
 
 BOOST_AUTO_TEST_CASE(training_agrees_with_the_cpu, NEEDS_CUDA) {
@@ -285,10 +288,15 @@ BOOST_AUTO_TEST_CASE(a_captured_graph_draws_on, NEEDS_CUDA) {
   dropout(x, options, eager);
   Tensor out;
   CapturedGraph graph(kCuda, [&] {
+    sum(x);  // leaves memory free that the next tensors may take
     const Var once = dropout(x, options, replayed);
     out = (once + dropout(x, options, replayed)).value();
   });
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < 5; ++i) {
+    if (i == 2)
+      for (Rng* rng : {&eager, &replayed}) rng->reserve(5);  // others may draw from it too
+    if (i == 3)
+      for (Rng* rng : {&eager, &replayed}) *rng = Rng(3);  // or set it back
     graph.replay();
     const Var once = dropout(x, options, eager);
     check_close(out.to(Device{}), (once + dropout(x, options, eager)).value().to(Device{}), 0);
@@ -296,10 +304,60 @@ BOOST_AUTO_TEST_CASE(a_captured_graph_draws_on, NEEDS_CUDA) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(a_capture_that_fails_leaves_the_device_usable, NEEDS_CUDA) {
+BOOST_AUTO_TEST_CASE(a_capture_that_fails_leaves_everything_as_it_was, NEEDS_CUDA) {
   const Var x(Tensor::full({4}, 1, DType::float32, kCuda));
-  BOOST_CHECK_THROW(CapturedGraph(kCuda, [&] { sum(x).value().item(); }), Error);
+  Rng rng(1);
+  const auto work = [&] { sum(dropout(x, {.rate = 0.5, .train = true}, rng)).value().item(); };
+  BOOST_CHECK_THROW(CapturedGraph(kCuda, work), Error);
+  BOOST_TEST((rng.state() == Rng(1).state()));
   BOOST_TEST(sum(x).value().item() == 4);
+}
+
+BOOST_AUTO_TEST_CASE(a_captured_training_goes_on_from_its_checkpoint, NEEDS_CUDA) {
+  TrainOptions options = small("vla", "cuda", DType::float32);
+  options.graph = true;
+  const Trained whole = trained(options, 12);
+  const fs::path path = fs::temp_directory_path() / "vla_cuda_test.safetensors";
+  {
+    Training first(options);
+    for (int i = 0; i < 6; ++i) first.step();
+    first.report_evaluation();  // between captured steps, from the memory of everybody
+    first.save(path);
+  }
+  Training second(options);
+  second.load(path);
+  for (int i = 6; i < 12; ++i)
+    BOOST_TEST(second.step().loss.item() == whole.losses[static_cast<std::size_t>(i)]);
+  fs::remove(path);
+}
+
+BOOST_AUTO_TEST_CASE(forgetting_next_to_1_survives_bfloat16, NEEDS_CUDA) {
+  TrainOptions options = small("vla", "cuda", DType::float32);
+  options.mixer.forget = true;
+  const Trained exact = trained(options, 3);
+  options.precision = "bf16";
+  Training training(options);
+  for (int i = 0; i < 3; ++i) {
+    const double loss = training.step().loss.item();
+    BOOST_TEST(std::abs(loss - exact.losses[static_cast<std::size_t>(i)]) < 0.02);
+  }
+  const Var x = Var::parameter(Tensor::full({1, 1}, 6.5, DType::bfloat16, kCuda));
+  Tape tape;
+  const Var gamma = sigmoid(cast(x, DType::float32));
+  BOOST_TEST(gamma.value().item() < 0.999);
+  BOOST_TEST(tape.backward(gamma)[x].item() > 1e-3);
+}
+
+BOOST_AUTO_TEST_CASE(an_optimiser_made_before_a_move_is_refused, NEEDS_CUDA) {
+  Var p = Var::parameter(numbers({1, 2}), "p");
+  AdamW adam({{"p", p}});
+  p.mutable_value() = p.value().to(kCuda);
+  Gradients gradients;
+  gradients.add(p, numbers({1, 2}).to(kCuda));
+  BOOST_CHECK_EXCEPTION(
+      adam.step(gradients), Error,
+      says("optimizer: it was made when the parameters were on cpu and its own tensors are there, "
+           "the parameters are on cuda:0 now; make it after move_to"));
 }
 
 BOOST_AUTO_TEST_CASE(streams_agree_with_the_cpu, NEEDS_CUDA) {

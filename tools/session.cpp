@@ -21,9 +21,15 @@ struct Meter {
     ++steps;
     seconds += step_seconds;
   }
-  double mean_loss() const {
+  /// Reads the losses, of the steps up to `last`; Error for one that is not finite.
+  double mean_loss(const Training& training, Index last) const {
     double sum = 0;
-    for (const Tensor& loss : losses) sum += loss.item();
+    Index step = last - static_cast<Index>(losses.size());
+    for (const Tensor& loss : losses) {
+      const double value = loss.item();
+      training.check_finite(value, ++step);
+      sum += value;
+    }
     return losses.empty() ? 0 : sum / static_cast<double>(losses.size());
   }
   double per_second(Index tokens_per_step) const {
@@ -117,20 +123,22 @@ bool Run::learn(Index last) {
     if (report_due) {
       done = reached(report(step, std::exchange(stretch, {})).accuracy);
     } else {
-      if (training_->device().is_cpu()) loss_ = step.loss.item();
+      if (training_->device().is_cpu() || total_.steps == 1) loss_ = step.loss.item();
       progress_.update(line(loss_, stretch.per_second(training_->tokens_per_step())));
     }
-    if (written() && options_.checkpoint_every > 0 && steps() % options_.checkpoint_every == 0)
+    if (written() && options_.checkpoint_every > 0 && steps() % options_.checkpoint_every == 0) {
+      stretch.mean_loss(*training_, steps());  // a run that diverged must not replace a good one
       training_->save(directory_.checkpoint());
+    }
     elapsed_ += watch_.lap();
   }
+  stretch.mean_loss(*training_, steps());
   if (written()) training_->save(directory_.checkpoint());
   return done;
 }
 
 Metrics Run::report(const Training::Step& last_step, const Meter& stretch) {
-  loss_ = stretch.mean_loss();
-  training_->check_finite(loss_);
+  loss_ = stretch.mean_loss(*training_, steps());
   const Evaluation held_out = training_->report_evaluation();
   accuracy_ = held_out.accuracy;
   measures_ = measures_text(held_out.measures);
@@ -170,6 +178,8 @@ Metrics Run::finish() {
                   .more = {{"examples", static_cast<double>(evaluation.examples)},
                            {"chance", training_->task().chance()},
                            {"parameters", static_cast<double>(training_->parameters())},
+                           {"peak_memory_bytes",
+                            static_cast<double>(memory_statistics(training_->device()).peak)},
                            {"seconds", elapsed_}}};
   add(evaluation.measures, metrics);
   add(references, metrics);

@@ -17,7 +17,12 @@ struct Request {
   CLI::Option* resume_given = nullptr;
 };
 
-// A resumed run keeps its settings: takes them from its directory, and refuses others.
+bool is_about_computing(const std::string& name) {
+  return name == "device" || name == "precision" || name == "graph" || name == "threads";
+}
+
+// A resumed run keeps its settings: takes them from its directory, and refuses others, but for
+// those that say where it is computed.
 TrainOptions settings_of_run(const CLI::App& app, TrainOptions given, const RunDirectory& run) {
   TrainOptions options = run.options();
   std::vector<std::string> kept;
@@ -25,10 +30,17 @@ TrainOptions settings_of_run(const CLI::App& app, TrainOptions given, const RunD
     kept.push_back(setting_text(value));
   });
   auto next = kept.begin();
+  std::vector<std::pair<std::string, std::string>> changes;
   visit_settings(given, [&](const std::string& name, auto& value, const char*) {
     const std::string text = setting_text(value), was = *next++;
+    if (is_about_computing(name) && app.get_option("--" + name)->count() > 0)
+      return changes.emplace_back(name, text), void();
     check(app.get_option("--" + name)->count() == 0 || text == was, "--", name, " ", text,
           " differs from the run's ", was, "; a resumed run keeps its settings");
+  });
+  visit_settings(options, [&](const std::string& name, auto& value, const char*) {
+    for (const auto& [changed, text] : changes)
+      if (changed == name) parse_setting(name, text, value);
   });
   return options;
 }

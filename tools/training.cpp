@@ -159,9 +159,9 @@ Training::Training(const TrainOptions& options)
                                                    : MatmulPrecision::float32);
 }
 
-void Training::check_finite(double loss) const {
-  check(std::isfinite(loss), "loss is ", loss, " at step ", steps(), " (learning rate ",
-        options_.rate * schedule_(std::max<Index>(steps() - 1, 0)),
+void Training::check_finite(double loss, Index step) const {
+  check(std::isfinite(loss), "loss is ", loss, " at step ", step, " (learning rate ",
+        options_.rate * schedule_(std::max<Index>(step - 1, 0)),
         "): training diverged; try a lower --rate");
 }
 
@@ -174,7 +174,7 @@ void Training::learn() {
   Tape tape;
   const Var loss = cross_entropy(model_(tokens_), targets_);
   loss_ = loss.value();
-  if (device_.is_cpu()) check_finite(loss_.item());
+  if (device_.is_cpu()) check_finite(loss_.item(), steps());
   gradient_norm_ = optimizer_.move(tape.backward(loss));
 }
 
@@ -193,8 +193,11 @@ Training::Step Training::step() {
   optimizer_.begin_step({.rate_share = share, .clip = options_.clip});
   // Libraries set themselves up in the first steps, which cannot be captured.
   constexpr Index kEagerSteps = 2;
-  if (options_.graph && !graph_ && eager_steps_ == kEagerSteps)
+  if (options_.graph && !graph_ && eager_steps_ == kEagerSteps) {
+    wait();
+    release_cached_memory(device_);  // the graph takes memory of its own
     graph_ = std::make_unique<CapturedGraph>(device_, [&] { learn(); });
+  }
   if (graph_) {
     graph_->replay();
     return {loss_.clone(), gradient_norm_.clone(), options_.rate * share};

@@ -27,8 +27,9 @@ LanguageModel make_model(const TrainOptions& options, const Task& task);
 LanguageModel make_model(const TrainOptions& options, Index vocabulary, Index positions);
 
 /// The model of a run, with the parameters of its checkpoint, on a device and with activations of
-/// the parameters' type; the data it learned from may be gone. Sets the number of threads to the
-/// run's. Throws Error for settings that are not allowed or differ from the checkpoint's.
+/// the parameters' type, whatever the precision it was trained in; the data it learned from may be
+/// gone. Sets the number of threads to the run's. Throws Error for settings that are not allowed or
+/// differ from the checkpoint's.
 LanguageModel trained_model(const TrainOptions& options, const std::filesystem::path& checkpoint,
                             Device device);
 
@@ -73,7 +74,7 @@ class Training {
   /// Draws a batch and learns from it. Throws Error if the loss is not finite; on CUDA that is for
   /// the reader to see, with check_finite.
   Step step();
-  void check_finite(double loss) const;
+  void check_finite(double loss, Index step) const;
   /// Waits for what has been begun on the device.
   void wait() const;
   Device device() const { return device_; }

@@ -18,7 +18,9 @@ namespace vla {
 /// set themselves up in their first calls.
 ///
 /// Random numbers go on: each replay draws the next words of every Rng that `work` drew from, as if
-/// it had been run, and leaves the Rng after them. These must stay where they are.
+/// it had been run, and leaves the Rng after them. These must stay where they are, of the same seed
+/// and stream. While a graph is captured no other thread may begin work on the device: it would be
+/// captured too.
 class CapturedGraph {
  public:
   /// Throws Error for a device that is not CUDA, and for work that cannot be captured.
@@ -36,13 +38,18 @@ class CapturedGraph {
   struct Stream {
     Rng* rng;
     RandomState before;
-    std::uint64_t words;  // of one run
-    Tensor ahead;         // int64 on the device: words that replays have gone on
+    std::uint64_t words;     // of one run
+    std::uint64_t position;  // where the next replay begins, as the device has it
   };
+  std::int64_t* counter(std::size_t stream);
+  void restore_streams();
 
   Device device_;
   std::shared_ptr<BlockPool> pool_;
   std::vector<Stream> streams_;
+  // int64 on the device: words that each stream is ahead of its `before`. Not of the graph's own
+  // memory, where another tensor of the graph may have had their place before.
+  Tensor counters_;
   void* graph_ = nullptr;  // a cudaGraphExec_t
   std::size_t nodes_ = 0;
 };

@@ -20,7 +20,8 @@ enum class Problem : std::int32_t {
   penalty_forget,        // number
   penalty_weight,        // number
   penalty_not_definite,  //
-  relation,              // number
+  stabilized_not_definite,
+  relation,  // number
 };
 
 /// The first problem since the last that was thrown. `sequence`, `head` and `time` name a place.

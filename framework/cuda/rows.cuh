@@ -38,11 +38,11 @@ struct RowPlan {
 
 /// The pieces of one row of one tensor that this thread works on.
 template <class Plan, class T>
-class RowPart {
+class RowPieces {
  public:
   using Elements = Piece<T, Plan::kSize>;
 
-  __device__ RowPart(const T* row, Index width) : row_(row) {
+  __device__ RowPieces(const T* row, Index width) : row_(row) {
     if constexpr (Plan::kHeld > 0)
       Plan::each_piece(width, [&](int number, Index place) { held_[number] = read(place); });
   }
@@ -76,7 +76,7 @@ class SharedRow {
 };
 
 /// Calls function(i, values...) with the elements i of this thread's part of some rows, each a
-/// RowPart or a SharedRow.
+/// RowPieces or a SharedRow.
 template <class Plan, class Function, class... Parts>
 __device__ void each_value(Index width, const Function& function, const Parts&... parts) {
   constexpr int size = Plan::kSize;

@@ -22,11 +22,23 @@ constexpr int kMostDevices = 16;
 constexpr int kStagingBlocks = 8;
 constexpr std::size_t kStagingBytes = 1 << 20;
 
+bool wait_after_each() {
+  static const bool asked = [] {
+    const char* text = std::getenv("VLA_DEBUG_SYNC");
+    return text != nullptr && std::strcmp(text, "") != 0 && std::strcmp(text, "0") != 0;
+  }();
+  return asked;
+}
+
+// The device that the thread's runtime calls go to; -1: not known.
+thread_local int selected_device = -1;
+
 void check_call(cudaError_t status, const char* call) {
   if (status == cudaSuccess) [[likely]]
     return;
   cudaGetLastError();  // not to be seen again by a later check
-  fail("cuda: ", call, ": ", cudaGetErrorString(status));
+  fail("cuda: ", call, ": ", cudaGetErrorString(status),
+       wait_after_each() ? "" : " (VLA_DEBUG_SYNC=1 in the environment shows where)");
 }
 
 // Pinned memory through which small arrays go to the device, so that the host need not wait.
@@ -39,7 +51,7 @@ struct State {
   cudaStream_t stream = nullptr;
   ProblemNote* note = nullptr;
   std::array<Staging, kStagingBlocks> staging;
-  int next_staging = 0;
+  unsigned next_staging = 0;
   std::mutex mutex;
 };
 
@@ -48,7 +60,7 @@ struct Devices {
   std::string obstacle;
   std::array<Properties, kMostDevices> properties;
   std::array<std::unique_ptr<State>, kMostDevices> states;
-  std::array<std::once_flag, kMostDevices> once;
+  std::array<std::once_flag, kMostDevices> once, properties_read;
 
   Devices() {
     const cudaError_t status = cudaGetDeviceCount(&count);
@@ -70,8 +82,8 @@ Devices& devices() {
 }
 
 int checked_index(Device device) {
-  check(!device.is_cpu() && device.index < devices().count, "cuda: no device ", device, ": ",
-        devices().count == 0 ? devices().obstacle : "its number is too high");
+  check(!device.is_cpu() && device.index >= 0 && device.index < devices().count, "cuda: no device ",
+        device, ": ", devices().count == 0 ? devices().obstacle : "its number is too high");
   return device.index;
 }
 
@@ -83,7 +95,7 @@ State& state(Device device) {
     auto made = std::make_unique<State>();
     check_call(cudaStreamCreateWithFlags(&made->stream, cudaStreamNonBlocking), "create a stream");
     check_call(cudaMalloc(&made->note, sizeof(ProblemNote)), "allocate");
-    check_call(cudaMemset(made->note, 0, sizeof(ProblemNote)), "clear");
+    check_call(cudaMemsetAsync(made->note, 0, sizeof(ProblemNote), made->stream), "clear");
     all.states[index] = std::move(made);
   });
   return *all.states[index];
@@ -103,14 +115,6 @@ Properties read_properties(int index) {
   return result;
 }
 
-bool wait_after_each() {
-  static const bool asked = [] {
-    const char* text = std::getenv("VLA_DEBUG_SYNC");
-    return text != nullptr && std::strcmp(text, "") != 0 && std::strcmp(text, "0") != 0;
-  }();
-  return asked;
-}
-
 bool capturing(cudaStream_t stream) {
   cudaStreamCaptureStatus status{};
   check_call(cudaStreamIsCapturing(stream, &status), "ask for a capture");
@@ -128,7 +132,7 @@ bool capturing(cudaStream_t stream) {
            ", or the index to ignore");
     case Problem::gradient_norm:
       fail("optimizer: the gradients' norm is ", note.number,
-           "; a finite one is needed to clip; nothing was moved");
+           "; a finite one is needed to clip; nothing was moved, a lower learning rate may help");
     case Problem::lambda0:
       fail("inverse penalty: lambda0 of head ", note.head, " is ", note.number,
            "; a positive number is needed");
@@ -147,6 +151,8 @@ bool capturing(cudaStream_t stream) {
     case Problem::relation:
       fail("symbolic penalty: a relation of token ", note.time, " of sequence ", note.sequence,
            " is ", note.number, "; 0 or a finite number above it is needed");
+    case Problem::stabilized_not_definite:
+      fail("stabilized_recurrence: the penalty", place, " is not positive definite or not finite");
     case Problem::none:
       break;
   }
@@ -188,9 +194,10 @@ std::string obstacle() { return devices().obstacle; }
 
 const Properties& properties(Device device) {
   const int index = checked_index(device);
-  Properties& kept = devices().properties[index];
-  if (kept.name.empty()) kept = read_properties(index);
-  return kept;
+  Devices& all = devices();
+  std::call_once(all.properties_read[index],
+                 [&] { all.properties[index] = read_properties(index); });
+  return all.properties[index];
 }
 
 Properties properties_now(Device device) {
@@ -204,10 +211,9 @@ Properties properties_now(Device device) {
 void check_status(int status, const char* op) { check_call(static_cast<cudaError_t>(status), op); }
 
 void select(Device device) {
-  thread_local int selected = -1;
-  if (selected == device.index) return;
+  if (selected_device == device.index) return;
   check_call(cudaSetDevice(checked_index(device)), "select a device");
-  selected = device.index;
+  selected_device = device.index;
 }
 
 std::byte* allocate(std::size_t bytes, Device device) {
@@ -224,6 +230,7 @@ std::byte* allocate(std::size_t bytes, Device device) {
 
 // At the end of a process the runtime may be gone before the last tensor.
 void release(std::byte* block, Device device) {
+  selected_device = -1;
   if (cudaSetDevice(device.index) != cudaSuccess || cudaFree(block) != cudaSuccess)
     cudaGetLastError();
 }
@@ -308,8 +315,10 @@ void Begun::finish() {
     check_call(cudaEventRecord(active_profile->timers[static_cast<std::size_t>(timer_)].end,
                                state(device_).stream),
                "record an event");
-  if (wait_after_each() && !capturing(state(device_).stream))
-    check_call(cudaStreamSynchronize(state(device_).stream), op_);
+  State& of_device = state(device_);
+  if (!wait_after_each() || capturing(of_device.stream)) return;
+  check_call(cudaStreamSynchronize(of_device.stream), op_);
+  throw_reported(of_device);
 }
 
 std::int64_t launches() { return launch_count; }

@@ -89,9 +89,8 @@ Index parameter_count(Module& module) {
   return count;
 }
 
-/// Moves every parameter of a module to a device. Each stays the variable that it is, so an
-/// optimiser made before still knows it; but optimisers are best made after, as their own tensors
-/// are where the parameters are when they are made.
+/// Moves every parameter of a module to a device. Each stays the variable that it is. Optimisers
+/// are made afterwards, because their own tensors are where the parameters are when they are made.
 template <class Module>
 void move_to(Module& module, Device device) {
   for (Parameter& parameter : parameters(module)) {

@@ -12,9 +12,6 @@ namespace {
 
 constexpr int kMostAxes = 8;
 
-// How the elements of a result are found in the operands: its axes, the innermost first, and how
-// far apart neighbours along each are in a and in b (0 where the operand repeats). Neighbouring
-// axes that both operands walk through as one are one.
 // Division by a number that is known beforehand, as a multiplication: several times as fast. For
 // counts up to 2^31. Source: Granlund and Montgomery, "Division by invariant integers using
 // multiplication", PLDI 1994.
@@ -31,6 +28,9 @@ struct Divisor {
   }
 };
 
+// How the elements of a result are found in the operands: its axes, the innermost first, and how
+// far apart neighbours along each are in a and in b (0 where the operand repeats). Neighbouring
+// axes that both operands walk through as one are one.
 template <class Count>
 struct Walk {
   int axes = 0;

@@ -35,7 +35,7 @@ using PlanKey = std::tuple<DType, MatmulPrecision, Index, Index, Index>;
 
 struct Handle {
   cublasHandle_t handle = nullptr;
-  std::byte* workspace = nullptr;
+  std::unique_ptr<Storage> workspace;
   std::map<PlanKey, BiasedPlan> plans;
   std::mutex mutex;
 };
@@ -48,12 +48,18 @@ Handle& handle_for(Device device) {
       *new std::array<std::once_flag, kMostDevices>;
   Handle& found = handles[static_cast<std::size_t>(device.index)];
   std::call_once(once[static_cast<std::size_t>(device.index)], [&] {
+    found.workspace = std::make_unique<Storage>(kWorkspaceBytes, device);
     select(device);
     check_blas(cublasCreate(&found.handle), "matmul");
     check_blas(cublasSetStream(found.handle, static_cast<cudaStream_t>(stream(device))), "matmul");
-    found.workspace = allocate(kWorkspaceBytes, device);
-    check(found.workspace != nullptr, "matmul: no memory for the workspace of cuBLAS on ", device);
-    check_blas(cublasSetWorkspace(found.handle, found.workspace, kWorkspaceBytes), "matmul");
+    check_blas(cublasSetWorkspace(found.handle, found.workspace->data(), kWorkspaceBytes),
+               "matmul");
+    // Parts of a sum over a long inner axis are added up in float32 where factors are bfloat16.
+    check_blas(cublasSetMathMode(
+                   found.handle,
+                   static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH |
+                                             CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
+               "matmul");
   });
   return found;
 }
@@ -154,6 +160,11 @@ BiasedPlan find_plan(cublasLtHandle_t handle, const char* op, DType dtype, Index
       cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                            &kWorkspaceBytes, sizeof kWorkspaceBytes),
       op);
+  const std::uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+  check_blas(
+      cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                                           &reduction, sizeof reduction),
+      op);
   cublasLtMatmulHeuristicResult_t result{};
   int results = 0;
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
@@ -185,10 +196,11 @@ bool gemm_with_bias(const char* op, Index m, Index n, Index k, const Tensor& x,
       dispatch_any(dtype, [&](auto zero) -> void* { return y.mutable_data<decltype(zero)>(); });
   const float one = 1, zero = 0;
   Begun begun(op, device);
-  check_blas(cublasLtMatmul(lt, plan.how, &one, elements(weight), plan.weight, elements(x), plan.x,
-                            &zero, into, plan.y, into, plan.y, &plan.algorithm, handle.workspace,
-                            kWorkspaceBytes, static_cast<cudaStream_t>(stream(device))),
-             op);
+  check_blas(
+      cublasLtMatmul(lt, plan.how, &one, elements(weight), plan.weight, elements(x), plan.x, &zero,
+                     into, plan.y, into, plan.y, &plan.algorithm, handle.workspace->data(),
+                     kWorkspaceBytes, static_cast<cudaStream_t>(stream(device))),
+      op);
   begun.finish();
   return true;
 }

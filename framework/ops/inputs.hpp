@@ -35,9 +35,4 @@ inline void check_parameters(const char* op, const Tensor& x,
   }
 }
 
-/// Throws Error that names `op` unless `x` is on the CPU.
-inline void check_cpu(const char* op, const Tensor& x) {
-  check(x.device().is_cpu(), op, ": no kernel for device ", x.device());
-}
-
 }  // namespace vla

@@ -7,6 +7,7 @@
 #include "framework/ops/inputs.hpp"
 #include "framework/ops/matmul_cuda.hpp"
 #include "framework/ops/reduce.hpp"
+#include "framework/ops/reduce_cuda.hpp"
 #include "framework/ops/rows.hpp"
 #include "framework/parallel.hpp"
 
@@ -231,7 +232,8 @@ Tensor linear_gradient_bias(const Tensor& dy) {
       "linear", dy.device(), [&] { return linear_gradient_bias_on_cpu(dy); },
       [&] {
         Tensor dbias({dy.size(-1)}, parameter_type(dy.dtype()), dy.device());
-        cuda::sum_rows(dy, dbias);
+        const Index out = dy.size(-1), rows = product_of(dy.shape(), dy.rank() - 1);
+        cuda::reduce_run(SumFold(), dy, {.length = rows, .inner = out}, dbias);
         return dbias;
       });
 }

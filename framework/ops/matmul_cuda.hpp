@@ -7,7 +7,5 @@ namespace vla::cuda {
 
 /// Every row of y (..., out) becomes `bias` (out), which is of y's type or float32.
 void fill_rows(const Tensor& bias, Tensor& y);
-/// sums (out) = the sum of the rows of x (..., out), in one order; sums of float32 for bfloat16.
-void sum_rows(const Tensor& x, Tensor& sums);
 
 }  // namespace vla::cuda

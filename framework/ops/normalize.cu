@@ -14,7 +14,7 @@ __device__ bool out_of_range(A squares) {
 }
 
 template <class Plan, class T, class A = Accumulated<T>>
-__device__ A largest_of(const RowPart<Plan, T>& x, Index width) {
+__device__ A largest_of(const RowPieces<Plan, T>& x, Index width) {
   A largest = 0;
   each_value<Plan>(
       width, [&](Index, A value) { largest = Max()(largest, value < 0 ? -value : value); }, x);
@@ -31,7 +31,7 @@ struct Moments {
 
 // The moments of a row whose squares are out of range, or that has an element that is not finite.
 template <class Plan, class T, class A = Accumulated<T>>
-__device__ Moments<A> scaled_moments(const RowPart<Plan, T>& x, Index width, A epsilon) {
+__device__ Moments<A> scaled_moments(const RowPieces<Plan, T>& x, Index width, A epsilon) {
   const A largest = largest_of(x, width), divisor = largest == 0 ? A(1) : largest;
   A sum = 0, squares = 0;
   each_value<Plan>(
@@ -50,7 +50,7 @@ __device__ Moments<A> scaled_moments(const RowPart<Plan, T>& x, Index width, A e
 
 // What rounding took from the mean is found with the variance, and given back.
 template <class Plan, class T, class A = Accumulated<T>>
-__device__ Moments<A> moments_of(const RowPart<Plan, T>& x, Index width, A epsilon) {
+__device__ Moments<A> moments_of(const RowPieces<Plan, T>& x, Index width, A epsilon) {
   A sum = 0, rest = 0, squares = 0;
   each_value<Plan>(
       width, [&](Index, A value) { sum += value; }, x);
@@ -77,7 +77,7 @@ __global__ void layer_norm_kernel(const T* x, const A* weight, const A* bias, Ro
                                   T* y, A* moments) {
   const Index row = Plan::row(), width = rows.width;
   if (row >= rows.count) return;
-  const RowPart<Plan, T> in(x + row * width, width);
+  const RowPieces<Plan, T> in(x + row * width, width);
   const Moments<A> of_row = moments_of(in, width, epsilon);
   if (Plan::lane() == 0) {
     moments[2 * row] = of_row.mean;
@@ -97,7 +97,7 @@ __global__ void layer_norm_gradient_kernel(const T* dy, const T* x, const A* wei
                                            const A* moments, Rows rows, T* dx) {
   const Index row = Plan::row(), width = rows.width;
   if (row >= rows.count) return;
-  const RowPart<Plan, T> upstream(dy + row * width, width), in(x + row * width, width);
+  const RowPieces<Plan, T> upstream(dy + row * width, width), in(x + row * width, width);
   const SharedRow<Plan, A> scales(weight);
   const A mean = moments[2 * row], rate = moments[2 * row + 1];
   A sum = 0, dot = 0;
@@ -145,7 +145,7 @@ struct LayerNormTerms {
 
 // |x| of a row whose sum of squares is out of range.
 template <class Plan, class T, class A = Accumulated<T>>
-__device__ A scaled_length(const RowPart<Plan, T>& x, Index width) {
+__device__ A scaled_length(const RowPieces<Plan, T>& x, Index width) {
   const A largest = largest_of(x, width);
   if (largest == 0 || isinf(largest)) return largest;
   A squares = 0;
@@ -160,7 +160,7 @@ __device__ A scaled_length(const RowPart<Plan, T>& x, Index width) {
 }
 
 template <class Plan, class T, class A = Accumulated<T>>
-__device__ A sum_of_squares(const RowPart<Plan, T>& x, Index width) {
+__device__ A sum_of_squares(const RowPieces<Plan, T>& x, Index width) {
   A squares = 0;
   each_value<Plan>(
       width, [&](Index, A value) { squares += value * value; }, x);
@@ -172,7 +172,7 @@ template <class Plan, class T, class A>
 __global__ void rms_norm_kernel(const T* x, const A* weight, Rows rows, A epsilon, T* y, A* rates) {
   const Index row = Plan::row(), width = rows.width;
   if (row >= rows.count) return;
-  const RowPart<Plan, T> in(x + row * width, width);
+  const RowPieces<Plan, T> in(x + row * width, width);
   const A squares = sum_of_squares(in, width);
   A rate;
   if (out_of_range(squares))
@@ -191,7 +191,7 @@ __global__ void rms_norm_gradient_kernel(const T* dy, const T* x, const A* weigh
                                          Rows rows, T* dx) {
   const Index row = Plan::row(), width = rows.width;
   if (row >= rows.count) return;
-  const RowPart<Plan, T> upstream(dy + row * width, width), in(x + row * width, width);
+  const RowPieces<Plan, T> upstream(dy + row * width, width), in(x + row * width, width);
   const SharedRow<Plan, A> scales(weight);
   const A rate = rates[row];
   A dot = 0;
@@ -231,7 +231,7 @@ template <class Plan, class T, class A>
 __global__ void unit_kernel(const T* x, Rows rows, double floor, T* y, A* lengths) {
   const Index row = Plan::row(), width = rows.width;
   if (row >= rows.count) return;
-  const RowPart<Plan, T> in(x + row * width, width);
+  const RowPieces<Plan, T> in(x + row * width, width);
   const A squares = sum_of_squares(in, width);
   const A length = out_of_range(squares) ? scaled_length(in, width) : sqrt(squares);
   const bool floored = double(length) < floor;  // false for NaN, which must show
@@ -247,7 +247,7 @@ __global__ void unit_gradient_kernel(const T* dy, const T* y, const A* lengths, 
                                      double floor, T* dx) {
   const Index row = Plan::row(), width = rows.width;
   if (row >= rows.count) return;
-  const RowPart<Plan, T> upstream(dy + row * width, width), out(y + row * width, width);
+  const RowPieces<Plan, T> upstream(dy + row * width, width), out(y + row * width, width);
   const A length = lengths[row];
   A dot = 0;
   if (length != 0)

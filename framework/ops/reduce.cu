@@ -81,7 +81,7 @@ template <class Fold, class In, class Out>
 void fold_rows(const Tensor& x, const FoldRun& run, const Cut& cut, Tensor& y) {
   const Launch launch(Fold::name, x.device());
   const Index items = run.outer * cut.segments;
-  // Segments are whole numbers of packs if runs are: see fold_run.
+  // Segments are whole numbers of packs if runs are: see cut_for.
   with_piece_size<In>(run.length, [&](auto size) {
     if (run.length <= 1024)
       launch(fold_rows_kernel<Fold, In, Out, kWarp, size>, grid_for(items * kWarp), x.data<In>(),

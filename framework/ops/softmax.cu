@@ -13,7 +13,7 @@ struct PowerSum {
 };
 
 template <class Plan, class T, class A = Accumulated<T>>
-__device__ PowerSum<A> power_sum(const RowPart<Plan, T>& x, Index width) {
+__device__ PowerSum<A> power_sum(const RowPieces<Plan, T>& x, Index width) {
   constexpr A lowest = -std::numeric_limits<A>::infinity();
   A largest = lowest;
   each_value<Plan>(
@@ -33,7 +33,7 @@ __global__ void softmax_kernel(const T* x, Rows rows, T* y) {
   using A = Accumulated<T>;
   if (Plan::row() >= rows.count) return;
   const Index first = Plan::row() * rows.width;
-  const RowPart<Plan, T> in(x + first, rows.width);
+  const RowPieces<Plan, T> in(x + first, rows.width);
   const PowerSum<A> total = power_sum(in, rows.width);
   const A shift = total.shift, factor = total.sum == 0 ? A(0) : 1 / total.sum;
   write_values<Plan>(
@@ -46,7 +46,7 @@ __global__ void softmax_gradient_kernel(const T* dy, const T* y, Rows rows, T* d
   using A = Accumulated<T>;
   if (Plan::row() >= rows.count) return;
   const Index first = Plan::row() * rows.width;
-  const RowPart<Plan, T> upstream(dy + first, rows.width), out(y + first, rows.width);
+  const RowPieces<Plan, T> upstream(dy + first, rows.width), out(y + first, rows.width);
   A dot = 0;
   each_value<Plan>(
       rows.width, [&](Index, A g, A p) { dot += p * g; }, upstream, out);
@@ -61,7 +61,7 @@ __global__ void log_softmax_kernel(const T* x, Rows rows, T* y) {
   using A = Accumulated<T>;
   if (Plan::row() >= rows.count) return;
   const Index first = Plan::row() * rows.width;
-  const RowPart<Plan, T> in(x + first, rows.width);
+  const RowPieces<Plan, T> in(x + first, rows.width);
   const PowerSum<A> total = power_sum(in, rows.width);
   const A shift = total.shift, rest = total.sum == 0 ? A(0) : log(total.sum);
   write_values<Plan>(
@@ -74,7 +74,7 @@ __global__ void log_softmax_gradient_kernel(const T* dy, const T* y, Rows rows, 
   using A = Accumulated<T>;
   if (Plan::row() >= rows.count) return;
   const Index first = Plan::row() * rows.width;
-  const RowPart<Plan, T> upstream(dy + first, rows.width), out(y + first, rows.width);
+  const RowPieces<Plan, T> upstream(dy + first, rows.width), out(y + first, rows.width);
   A sum = 0;
   each_value<Plan>(
       rows.width, [&](Index, A g) { sum += g; }, upstream);
@@ -108,7 +108,7 @@ __global__ void cross_entropy_kernel(const T* logits, const Index* targets, Cros
     return;
   }
   const T* x = logits + row * width;
-  const RowPart<Plan, T> in(x, width);
+  const RowPieces<Plan, T> in(x, width);
   const PowerSum<A> total = power_sum(in, width);
   const double smoothing = how.label_smoothing;
   A even = 0;  // sum(x - shift)
@@ -153,7 +153,7 @@ __global__ void cross_entropy_gradient_kernel(const Accumulated<T>* dy, const T*
     });
     return;
   }
-  const RowPart<Plan, T> in(logits + row * width, width);
+  const RowPieces<Plan, T> in(logits + row * width, width);
   // At least this row counts.
   const A factor = A(double(*dy) / *count), shift = totals[2 * row], part = 1 / totals[2 * row + 1];
   const A even = A(how.label_smoothing / double(width)), one = A(1 - how.label_smoothing);

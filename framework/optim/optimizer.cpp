@@ -100,6 +100,7 @@ Optimizer::Optimizer(std::vector<Parameter> parameters) : parameters_(std::move(
     check(fresh, "optimizer: '", first->second, "' and '", name,
           "' are one variable, which would be stepped twice; name it once");
   }
+  made_on_ = device();
 }
 
 Device Optimizer::device() const {
@@ -117,6 +118,8 @@ Optimizer::Moves Optimizer::moves_of(const Gradients& gradients) const {
           "optimizer: gradient of '", name, "' is ", gradient->dtype(), gradient->shape(), " on ",
           gradient->device(), ", the parameter is ", variable.dtype(), variable.shape(), " on ",
           variable.device());
+    check(variable.dtype() != DType::bfloat16, "optimizer: '", name,
+          "' is bfloat16; parameters are float32 or float64, bfloat16 is for activations");
     check(variable.device() == device(), "optimizer: '", name, "' is on ", variable.device(),
           ", the first parameter on ", device(), "; one device is needed");
     moves.emplace_back(i, *gradient);
@@ -136,6 +139,9 @@ void Optimizer::begin_step(StepOptions options) {
   check(options.rate_share >= 0 && std::isfinite(options.rate_share), "optimizer: rate share ",
         options.rate_share, " is not allowed; 0 or more");
   check(options.clip >= 0, "optimizer: clip ", options.clip, " is not allowed; 0 (off) or more");
+  check(device() == made_on_, "optimizer: it was made when the parameters were on ", made_on_,
+        " and its own tensors are there, the parameters are on ", device(),
+        " now; make it after move_to");
   ++steps_;
   std::vector<double> all = numbers(options.rate_share);
   all.insert(all.begin(), 1);

@@ -62,6 +62,7 @@ class Optimizer {
 
   std::vector<Parameter> parameters_;
   std::int64_t steps_ = 0;
+  Device made_on_;
   Tensor numbers_;
   double clip_ = 0;
 };

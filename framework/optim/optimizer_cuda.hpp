@@ -19,8 +19,8 @@ void global_norm(const std::vector<Tensor>& gradients, Tensor& norm);
 /// note of the problem, if the norm is not finite: then nothing is to move.
 void clip(const Tensor& norm, double limit, Tensor& numbers);
 
-/// See SgdConstants and AdamConstants in optimizer.cpp, whose numbers stand in `numbers` (float64)
-/// in their order, the factor of the gradient first.
+/// See SgdConstants and AdamConstants in optimizer_rules.hpp, whose numbers stand in `numbers`
+/// (float64) in their order, the factor of the gradient first.
 void sgd(std::vector<Moved> moved, const Tensor& numbers);
 void adam(std::vector<Moved> moved, const Tensor& numbers);
 

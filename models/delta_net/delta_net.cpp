@@ -2,6 +2,8 @@
 
 #include "framework/ops/normalize.hpp"
 #include "framework/ops/pointwise.hpp"
+#include "framework/ops/rows.hpp"
+#include "framework/ops/shaping.hpp"
 #include "models/carried.hpp"
 
 namespace vla {
@@ -68,10 +70,13 @@ Var GatedDeltaNet::advance(const Var& x, const Carry& carry) {
   const Var k = unit(projections_.key(x, carry.within("key")), options_.unit_floor);
   const Var q = elu_plus_one(projections_.query(x, carry.within("query")));
   const Var v = projections_.value(x, carry.within("value"));
-  const Var o =
-      carried_delta_rule(
-          {.query = q, .key = k, .coefficient = k, .value = v, .gate = sigmoid(gate_(x))}, carry)
-          .output;
+  const Var o = carried_delta_rule({.query = q,
+                                    .key = k,
+                                    .coefficient = k,
+                                    .value = v,
+                                    .gate = sigmoid(cast(gate_(x), accumulated_dtype(x.dtype())))},
+                                   carry)
+                    .output;
   return projections_.output(merge_heads(o));
 }
 

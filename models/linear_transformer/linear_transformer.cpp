@@ -6,6 +6,8 @@
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/pointwise.hpp"
 #include "framework/ops/reduce.hpp"
+#include "framework/ops/rows.hpp"
+#include "framework/ops/shaping.hpp"
 #include "models/carried.hpp"
 
 namespace vla {
@@ -31,7 +33,9 @@ MemoryInputs LinearTransformer::memory_inputs(const Var& x, const Carry& carry) 
   const Var q = elu_plus_one(projections_.query(x, carry.within("query")));
   const Var k = elu_plus_one(projections_.key(x, carry.within("key")));
   const Var v = projections_.value(x, carry.within("value"));
-  const Var weight = sum(carried_sum(k, carry) * q, {-1}, {.keep = true});
+  const DType exact =
+      accumulated_dtype(x.dtype());  // a sum over all tokens, in no less than float32
+  const Var weight = sum(carried_sum(cast(k, exact), carry) * cast(q, exact), {-1}, {.keep = true});
   const Var denominator =
       options_.guard == DenominatorGuard::add
           ? weight + options_.guard_value
@@ -41,9 +45,9 @@ MemoryInputs LinearTransformer::memory_inputs(const Var& x, const Carry& carry) 
 
 Var LinearTransformer::advance(const Var& x, const Carry& carry) {
   const MemoryInputs inputs = memory_inputs(x, carry);
-  const Var o =
-      carried_delta_rule(inputs.memory, carry, {.form = options_.form}).output / inputs.denominator;
-  return projections_.output(merge_heads(o));
+  const Var o = carried_delta_rule(inputs.memory, carry, {.form = options_.form}).output;
+  const Var divided = cast(o, inputs.denominator.dtype()) / inputs.denominator;
+  return projections_.output(merge_heads(cast(divided, x.dtype())));
 }
 
 Diagnostics LinearTransformer::diagnose(const Var& x, const Tensor&,

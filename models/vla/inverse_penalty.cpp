@@ -39,8 +39,10 @@ PenaltySizes checked_sizes(const Var& x, const Penalty& penalty,
   check(penalty.lambda0.shape() == Shape({n.heads}), "inverse_penalty: lambda0 ",
         penalty.lambda0.shape(), " is not (", n.heads, ")");
   for (const Var* part : {&penalty.directions, &penalty.weights, &penalty.forget, &penalty.lambda0})
-    check(!part->defined() || (part->dtype() == x.dtype() && part->device() == x.device()),
-          "inverse_penalty: inputs differ in element type or device");
+    if (part->defined())
+      check(part->dtype() == x.dtype() && part->device() == x.device(),
+            "inverse_penalty: inputs are ", x.dtype(), " on ", x.device(), " and ", part->dtype(),
+            " on ", part->device(), "; one type and one device are needed");
   const PenaltyState& state = options.initial;
   for (const Tensor* part : {&state.penalty, &state.inverse, &state.kept}) {
     check(!part->defined() || part->dtype() == DType::float64,

@@ -31,14 +31,6 @@ struct Plan {
   }
 };
 
-// A row-major matrix in a block's memory.
-template <class T>
-struct Block {
-  T* data;
-  int stride;
-  __device__ T& operator()(int i, int j) const { return data[i * stride + j]; }
-};
-
 // Rows `from` .. `from + rows - 1` of the vectors of a run of tokens, `each` to a token. They are
 // checked, for `problem`.
 template <class T>

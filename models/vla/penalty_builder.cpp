@@ -6,6 +6,7 @@
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/normalize.hpp"
 #include "framework/ops/pointwise.hpp"
+#include "framework/ops/rows.hpp"
 #include "framework/ops/shaping.hpp"
 #include "models/attention.hpp"
 
@@ -48,7 +49,8 @@ Penalty PenaltyBuilder::operator()(const Var& x, const Var& raw_key, const Var& 
                                    const Var& beta) const {
   Penalty penalty;
   penalty.lambda0 = softplus(lambda0) + options.lambda_floor;
-  if (forget) penalty.forget = sigmoid((*forget)(x));
+  // In float32 where activations are bfloat16: next to 1 that has no numbers but 1.
+  if (forget) penalty.forget = sigmoid(cast((*forget)(x), accumulated_dtype(x.dtype())));
   if (options.kind == PenaltyKind::key) {
     penalty.directions = unit_key;
     penalty.weights = beta;

@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(kThreads)
     const bool positive = invert_in_place(d, m, stride, memory.at<double>(layout.row),
                                           memory.at<double>(layout.column));
     if (!positive && threadIdx.x == 0)
-      PenaltyPlace{note, i / heads, i % heads}.found(Problem::penalty_not_definite, 0);
+      PenaltyPlace{note, i / heads, i % heads}.found(Problem::stabilized_not_definite, 0);
     copy_rows(d, d, m, stride, inverses + i * d * d, d);
   }
 }

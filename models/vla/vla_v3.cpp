@@ -7,6 +7,8 @@
 #include "framework/ops/normalize.hpp"
 #include "framework/ops/pointwise.hpp"
 #include "framework/ops/reduce.hpp"
+#include "framework/ops/rows.hpp"
+#include "framework/ops/shaping.hpp"
 #include "models/carried.hpp"
 #include "models/vla/carried_recurrence.hpp"
 #include "models/vla/penalty_builder.hpp"
@@ -56,10 +58,13 @@ VlaV3::Result VlaV3::run(const Var& x, const Carry& carry) {
       .directions = unit_directions_of(directions_, raw_key, options_.unit_floor)};
   const StabilizedResult result =
       carried_recurrence(inputs, recurrence_options(options_), options_.form, carry);
-  const Var weight = sum(carried_sum(k, carry) * q, {-1}, {.keep = true});
+  const DType exact =
+      accumulated_dtype(x.dtype());  // a sum over all tokens, in no less than float32
+  const Var weight = sum(carried_sum(cast(k, exact), carry) * cast(q, exact), {-1}, {.keep = true});
   const Var denominator =
       clamp(weight, options_.denominator_floor, std::numeric_limits<double>::infinity());
-  return {.output = projections_.output(norm_(merge_heads(result.output / denominator))),
+  const Var output = cast(cast(result.output, exact) / denominator, x.dtype());
+  return {.output = projections_.output(norm_(merge_heads(output))),
           .inverse = result.inverse,
           .memory = result.memory,
           .updates = result.updates,
