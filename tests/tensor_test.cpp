@@ -90,7 +90,7 @@ BOOST_AUTO_TEST_CASE(bfloat16_is_stored_and_converted) {
       {1 + 1.5 * step, 1 + 2 * step},  //
       {1 + 0.51 * step, 1 + step},     //
       {3.4e38, INFINITY},              // above the largest
-      {1e-40, 1.00043527e-40},         // below the normal numbers
+      {1e-40, 0x1p-133},               // below the normal numbers: the smallest of all
       {-INFINITY, -INFINITY}};
   for (const auto& [value, expected] : rounded) {
     const Tensor narrow = Tensor::full({1}, value, DType::float32).to(DType::bfloat16);
