@@ -30,6 +30,13 @@ struct BlockMemory {
   }
 };
 
+/// A grid of blocks and their memory, as a kernel is launched with them.
+struct Blocks {
+  Grid grid;
+  BlockMemory memory = {};
+  Tensor scratch = {};  // keeps the memory alive
+};
+
 /// Deals out a block's arrays: those that are asked for first get the shared memory.
 class Room {
  public:
@@ -57,18 +64,17 @@ class Room {
     return {shared_ - bytes, true};
   }
 
-  /// A grid of blocks for `heads` sequences and heads, over which they stride, and their memory,
-  /// which `scratch` keeps alive. Blocks with scratch are no more than can run at once, so that its
-  /// size has a bound.
-  Grid grid(Index heads) const {
+  /// Blocks for `heads` sequences and heads, over which they stride. Those with scratch are no more
+  /// than can run at once, so that its size has a bound.
+  Blocks blocks(Index heads) const {
     const Index most = scratch_ > 0 ? 2 * properties(device_).multiprocessors : 1 << 20;
-    return {dim3(static_cast<unsigned>(std::min(heads, most))), kThreads,
-            static_cast<std::size_t>(shared_)};
-  }
-  BlockMemory memory(const Grid& grid, Tensor& scratch) const {
-    if (scratch_ == 0) return {};
-    scratch = Tensor({static_cast<Index>(grid.blocks.x), scratch_}, DType::uint8, device_);
-    return {scratch.mutable_data<std::uint8_t>(), scratch_};
+    Blocks result{{dim3(static_cast<unsigned>(std::min(heads, most))), kThreads,
+                   static_cast<std::size_t>(shared_)}};
+    if (scratch_ == 0) return result;
+    result.scratch =
+        Tensor({static_cast<Index>(result.grid.blocks.x), scratch_}, DType::uint8, device_);
+    result.memory = {result.scratch.mutable_data<std::uint8_t>(), scratch_};
+    return result;
   }
 
  private:

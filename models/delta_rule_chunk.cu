@@ -222,10 +222,9 @@ void delta_rule_by_chunk(const DeltaRuleArrays<T>& in, Index chunk, const DeltaR
                          Device device) {
   Room room(device);
   const Layout layout = layout_of<T>(room, in.n, chunk, false);
-  const Grid grid = room.grid(in.n.batch * in.n.heads);
-  Tensor scratch;
-  const BlockMemory memory = room.memory(grid, scratch);
-  Launch("delta_rule", device)(forward_kernel<T>, grid, in, chunk, out, layout, memory);
+  const Blocks blocks = room.blocks(in.n.batch * in.n.heads);
+  Launch("delta_rule", device)(forward_kernel<T>, blocks.grid, in, chunk, out, layout,
+                               blocks.memory);
 }
 
 template <class T>
@@ -234,11 +233,9 @@ void delta_rule_adjoint_by_chunk(const DeltaRuleArrays<T>& in, Index chunk, cons
                                  const DeltaRuleGradients<T>& out, Device device) {
   Room room(device);
   const Layout layout = layout_of<T>(room, in.n, chunk, true);
-  const Grid grid = room.grid(in.n.batch * in.n.heads);
-  Tensor scratch;
-  const BlockMemory memory = room.memory(grid, scratch);
-  Launch("delta_rule gradient", device)(backward_kernel<T>, grid, in, chunk, errors, states,
-                                        output_gradient, out, layout, memory);
+  const Blocks blocks = room.blocks(in.n.batch * in.n.heads);
+  Launch("delta_rule gradient", device)(backward_kernel<T>, blocks.grid, in, chunk, errors, states,
+                                        output_gradient, out, layout, blocks.memory);
 }
 
 template void delta_rule_by_chunk(const DeltaRuleArrays<float>&, Index,

@@ -210,10 +210,8 @@ void delta_rule_by_step(const DeltaRuleArrays<T>& in, const DeltaRuleOutputs<T>&
                         Device device) {
   Room room(device);
   const Layout layout = layout_of<T>(room, in.n, false);
-  const Grid grid = room.grid(in.n.batch * in.n.heads);
-  Tensor scratch;
-  const BlockMemory memory = room.memory(grid, scratch);
-  Launch("delta_rule", device)(forward_kernel<T>, grid, in, out, layout, memory);
+  const Blocks blocks = room.blocks(in.n.batch * in.n.heads);
+  Launch("delta_rule", device)(forward_kernel<T>, blocks.grid, in, out, layout, blocks.memory);
 }
 
 template <class T>
@@ -222,11 +220,9 @@ void delta_rule_adjoint_by_step(const DeltaRuleArrays<T>& in, const T* errors, c
                                 Device device) {
   Room room(device);
   const Layout layout = layout_of<T>(room, in.n, true);
-  const Grid grid = room.grid(in.n.batch * in.n.heads);
-  Tensor scratch;
-  const BlockMemory memory = room.memory(grid, scratch);
-  Launch("delta_rule gradient", device)(backward_kernel<T>, grid, in, errors, states,
-                                        output_gradient, out, layout, memory);
+  const Blocks blocks = room.blocks(in.n.batch * in.n.heads);
+  Launch("delta_rule gradient", device)(backward_kernel<T>, blocks.grid, in, errors, states,
+                                        output_gradient, out, layout, blocks.memory);
 }
 
 template void delta_rule_by_step(const DeltaRuleArrays<float>&, const DeltaRuleOutputs<float>&,

@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 
-#include "framework/cuda/runtime.hpp"
+#include "framework/cuda/launches.hpp"
 #include "framework/file.hpp"
 #include "framework/framework.hpp"
 #include "tools/stopwatch.hpp"

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 
-#include "framework/cuda/runtime.hpp"
+#include "framework/cuda/launches.hpp"
 #include "framework/file.hpp"
 #include "tools/stopwatch.hpp"
 #include "tools/training.hpp"

@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 #endif
 
+#include "framework/cuda/launches.hpp"
 #include "framework/cuda/runtime.hpp"
 #include "framework/tensor_cuda.hpp"
 
@@ -70,7 +71,6 @@ CapturedGraph::CapturedGraph(Device device, const std::function<void()>& work) :
   restore_streams();
   const cudaGraph_t graph = capture.end();
   cuda::check_status(capture.failed(), kName);
-  cuda::check_status(cudaGraphGetNodes(graph, nullptr, &nodes_), kName);
   cudaGraphExec_t executable = nullptr;
   cuda::check_status(cudaGraphInstantiate(&executable, graph, 0), kName);
   graph_ = executable;

@@ -30,8 +30,6 @@ class CapturedGraph {
   CapturedGraph& operator=(const CapturedGraph&) = delete;
 
   void replay();
-  /// Kernels and copies in the graph.
-  std::size_t nodes() const { return nodes_; }
 
  private:
   friend const std::int64_t* words_ahead(Rng& rng);
@@ -51,7 +49,6 @@ class CapturedGraph {
   // memory, where another tensor of the graph may have had their place before.
   Tensor counters_;
   void* graph_ = nullptr;  // a cudaGraphExec_t
-  std::size_t nodes_ = 0;
 };
 
 /// For an op that draws words on the device: where it finds how many words to add to the stream's

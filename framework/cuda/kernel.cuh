@@ -8,6 +8,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "framework/cuda/launches.hpp"
 #include "framework/cuda/problem.hpp"
 #include "framework/cuda/runtime.hpp"
 #include "framework/tensor.hpp"
@@ -62,12 +63,15 @@ decltype(auto) dispatch_kernel(DType dtype, std::string_view op, Function&& func
   return dispatch_floating(dtype, op, function);
 }
 
-/// 16 bytes of elements, read and written at once. Tensors begin at multiples of 256 bytes.
-template <class T>
-struct alignas(16) Pack {
-  static constexpr int kSize = 16 / sizeof(T);
-  T elements[kSize];
+/// A few neighbouring elements, read and written at once; see piece.cuh.
+template <class T, int size>
+struct alignas(size * sizeof(T) < 16 ? size * sizeof(T) : 16) Piece {
+  static constexpr int kSize = size;
+  T elements[size];
 };
+/// 16 bytes of elements. Tensors begin at multiples of 256 bytes.
+template <class T>
+using Pack = Piece<T, 16 / sizeof(T)>;
 
 /// The number of this thread among all of the grid's first dimension, and how many there are.
 __device__ inline Index thread_index() { return Index(blockIdx.x) * blockDim.x + threadIdx.x; }

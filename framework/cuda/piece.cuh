@@ -5,11 +5,6 @@
 
 namespace vla::cuda {
 
-template <class T, int size>
-struct alignas(size * sizeof(T) < 16 ? size * sizeof(T) : 16) Piece {
-  T elements[size];
-};
-
 /// The piece that begins at `place`; there must be a multiple of `size` elements before it.
 template <int size, class T>
 __device__ Piece<T, size> read_piece(const T* place) {

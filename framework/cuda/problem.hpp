@@ -36,4 +36,7 @@ struct ProblemNote {
 /// The device's note, in its memory; for kernels (see report in kernel.cuh).
 ProblemNote* problem_note(Device device);
 
+/// Throws Error with what a note says.
+[[noreturn]] void throw_problem(const ProblemNote& note);
+
 }  // namespace vla::cuda

@@ -6,13 +6,12 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstdlib>
 #include <cstring>
-#include <map>
 #include <memory>
 #include <mutex>
 
+#include "framework/cuda/launches.hpp"
 #include "framework/cuda/problem.hpp"
 
 namespace vla::cuda {
@@ -121,44 +120,6 @@ bool capturing(cudaStream_t stream) {
   return status != cudaStreamCaptureStatusNone;
 }
 
-[[noreturn]] void throw_problem(const ProblemNote& note) {
-  const std::string place =
-      concatenate(" of sequence ", note.sequence, ", head ", note.head, " at token ", note.time);
-  switch (note.problem) {
-    case Problem::token:
-      fail("embedding: token ", note.value, " is out of range; allowed: 0 to ", note.limit - 1);
-    case Problem::target:
-      fail("cross_entropy: target ", note.value, " is out of range; allowed: 0 to ", note.limit - 1,
-           ", or the index to ignore");
-    case Problem::gradient_norm:
-      fail("optimizer: the gradients' norm is ", note.number,
-           "; a finite one is needed to clip; nothing was moved, a lower learning rate may help");
-    case Problem::lambda0:
-      fail("inverse penalty: lambda0 of head ", note.head, " is ", note.number,
-           "; a positive number is needed");
-    case Problem::penalty_direction:
-      fail("inverse penalty: the direction", place, " is not finite");
-    case Problem::penalty_vector:
-      fail("inverse penalty: the vector", place, " is not finite");
-    case Problem::penalty_upstream:
-      fail("inverse penalty: the upstream gradient", place, " is not finite");
-    case Problem::penalty_forget:
-      fail("inverse penalty: forgetting factor ", note.number, place, "; 0 < gamma <= 1 is needed");
-    case Problem::penalty_weight:
-      fail("inverse penalty: weight ", note.number, place, "; 0 or more is needed");
-    case Problem::penalty_not_definite:
-      fail("inverse penalty: M", place, " is not positive definite or not finite");
-    case Problem::relation:
-      fail("symbolic penalty: a relation of token ", note.time, " of sequence ", note.sequence,
-           " is ", note.number, "; 0 or a finite number above it is needed");
-    case Problem::stabilized_not_definite:
-      fail("stabilized_recurrence: the penalty", place, " is not positive definite or not finite");
-    case Problem::none:
-      break;
-  }
-  fail("cuda: a kernel reported a problem without a name");
-}
-
 // After the stream has been waited for.
 void throw_reported(State& of_device) {
   ProblemNote note;
@@ -170,22 +131,6 @@ void throw_reported(State& of_device) {
   check_call(cudaMemsetAsync(of_device.note, 0, sizeof note, of_device.stream), "clear");
   throw_problem(note);
 }
-
-std::atomic<std::int64_t> launch_count{0};
-
-struct ProfileTimer {
-  const char* op;
-  cudaEvent_t begin, end;
-};
-
-// One at a time is measured.
-struct ActiveProfile {
-  Device device;
-  std::vector<ProfileTimer> timers;
-  std::map<std::string, Profile::Row> rows;
-  double nothing = 0;  // seconds between two events in a row
-};
-ActiveProfile* active_profile = nullptr;
 
 }  // namespace
 
@@ -294,108 +239,11 @@ void synchronize(Device device) {
 
 ProblemNote* problem_note(Device device) { return state(device).note; }
 
-// --- launches, profile, timer -------------------------------------------------------------------
-
-Begun::Begun(const char* op, Device device) : op_(op), device_(device) {
-  select(device);
-  launch_count.fetch_add(1, std::memory_order_relaxed);
-  ActiveProfile* profile = active_profile;
-  if (!profile || profile->device != device) return;
-  ProfileTimer timer{op, nullptr, nullptr};
-  check_call(cudaEventCreate(&timer.begin), "create an event");
-  check_call(cudaEventCreate(&timer.end), "create an event");
-  check_call(cudaEventRecord(timer.begin, state(device).stream), "record an event");
-  timer_ = static_cast<int>(profile->timers.size());
-  profile->timers.push_back(timer);
-}
-
-void Begun::finish() {
-  check_call(cudaGetLastError(), op_);
-  if (timer_ >= 0 && active_profile)
-    check_call(cudaEventRecord(active_profile->timers[static_cast<std::size_t>(timer_)].end,
-                               state(device_).stream),
-               "record an event");
-  State& of_device = state(device_);
+void wait_if_debugging(const char* op, Device device) {
+  State& of_device = state(device);
   if (!wait_after_each() || capturing(of_device.stream)) return;
-  check_call(cudaStreamSynchronize(of_device.stream), op_);
+  check_call(cudaStreamSynchronize(of_device.stream), op);
   throw_reported(of_device);
-}
-
-std::int64_t launches() { return launch_count; }
-
-Profile::Profile(Device device) : device_(device) {
-  check(active_profile == nullptr, "cuda: a profile is being made already");
-  synchronize(device);
-  std::vector<double> nothing;
-  for (int i = 0; i < 21; ++i) {
-    Timer timer(device);
-    timer.start();
-    timer.stop();
-    nothing.push_back(timer.seconds());
-  }
-  std::ranges::sort(nothing);
-  active_profile = new ActiveProfile{device, {}, {}, nothing[nothing.size() / 2]};
-}
-
-Profile::~Profile() {
-  for (const ProfileTimer& timer : active_profile->timers) {
-    cudaEventDestroy(timer.begin);
-    cudaEventDestroy(timer.end);
-  }
-  delete active_profile;
-  active_profile = nullptr;
-}
-
-std::vector<Profile::Row> Profile::rows() {
-  synchronize(device_);
-  for (const ProfileTimer& timer : active_profile->timers) {
-    float milliseconds = 0;
-    check_call(cudaEventElapsedTime(&milliseconds, timer.begin, timer.end), "measure time");
-    Row& row = active_profile->rows[timer.op];
-    row.op = timer.op;
-    row.launches += 1;
-    row.seconds +=
-        std::max(0.0, 1e-3 * static_cast<double>(milliseconds) - active_profile->nothing);
-    cudaEventDestroy(timer.begin);
-    cudaEventDestroy(timer.end);
-  }
-  active_profile->timers.clear();
-  std::vector<Row> result;
-  for (const auto& [op, row] : active_profile->rows) result.push_back(row);
-  std::ranges::sort(result, [](const Row& a, const Row& b) { return a.seconds > b.seconds; });
-  return result;
-}
-
-Timer::Timer(Device device) : device_(device) {
-  select(device);
-  cudaEvent_t event = nullptr;
-  for (void** place : {&start_, &stop_}) {
-    check_call(cudaEventCreate(&event), "create an event");
-    *place = event;
-  }
-}
-
-Timer::~Timer() {
-  for (void* event : {start_, stop_}) cudaEventDestroy(static_cast<cudaEvent_t>(event));
-}
-
-void Timer::start() {
-  check_call(cudaEventRecord(static_cast<cudaEvent_t>(start_), state(device_).stream),
-             "record an event");
-}
-
-void Timer::stop() {
-  check_call(cudaEventRecord(static_cast<cudaEvent_t>(stop_), state(device_).stream),
-             "record an event");
-}
-
-double Timer::seconds() const {
-  check_call(cudaEventSynchronize(static_cast<cudaEvent_t>(stop_)), "wait for the device");
-  float milliseconds = 0;
-  check_call(cudaEventElapsedTime(&milliseconds, static_cast<cudaEvent_t>(start_),
-                                  static_cast<cudaEvent_t>(stop_)),
-             "measure time");
-  return 1e-3 * static_cast<double>(milliseconds);
 }
 
 }  // namespace vla::cuda

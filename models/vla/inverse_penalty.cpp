@@ -107,31 +107,12 @@ std::vector<Tensor> gradients(const PenaltySizes& n, const InversePenaltyOptions
   return {dx, du, dweights, dforget, dlambda0};
 }
 
-// With forgetting M may become as ill-conditioned as 1 / (product of gamma), and A amplifies
-// rounding by that: float32 would lose the gradients (of 1e-3 where float64 gives 1e-5).
-InversePenaltyResult in_float64(const Var& x, const Penalty& penalty,
-                                const InversePenaltyOptions& options, CallSite site) {
+// The same with everything narrower than `dtype` widened to it; the output is of the type of x.
+InversePenaltyResult computed_in(DType dtype, const Var& x, const Penalty& penalty,
+                                 const InversePenaltyOptions& options, CallSite site) {
   const auto wide = [&](const Var& part) {
-    return part.defined() ? cast(part, DType::float64, site) : part;
-  };
-  const Var directions = wide(penalty.directions);
-  const bool own = x.identity() == penalty.directions.identity();
-  InversePenaltyResult result = inverse_penalty(own ? directions : wide(x),
-                                                {.directions = directions,
-                                                 .weights = wide(penalty.weights),
-                                                 .forget = wide(penalty.forget),
-                                                 .lambda0 = wide(penalty.lambda0)},
-                                                options, site);
-  result.output = cast(result.output, x.dtype(), site);
-  return result;
-}
-
-// bfloat16 is for what goes in and out.
-InversePenaltyResult in_float32(const Var& x, const Penalty& penalty,
-                                const InversePenaltyOptions& options, CallSite site) {
-  const auto wide = [&](const Var& part) {
-    const bool narrow = part.defined() && part.dtype() == DType::bfloat16;
-    return narrow ? cast(part, DType::float32, site) : part;
+    const bool narrow = part.defined() && element_bytes(part.dtype()) < element_bytes(dtype);
+    return narrow ? cast(part, dtype, site) : part;
   };
   const Var directions = wide(penalty.directions);
   const bool own = x.identity() == penalty.directions.identity();
@@ -149,7 +130,9 @@ InversePenaltyResult in_float32(const Var& x, const Penalty& penalty,
 
 InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,
                                      const InversePenaltyOptions& options, CallSite site) {
-  if (x.defined() && x.dtype() == DType::bfloat16) return in_float32(x, penalty, options, site);
+  // bfloat16 is for what goes in and out.
+  if (x.defined() && x.dtype() == DType::bfloat16)
+    return computed_in(DType::float32, x, penalty, options, site);
   const PenaltySizes n = checked_sizes(x, penalty, options);
   const Tensor weights = value_or_none(penalty.weights), forget = value_or_none(penalty.forget);
   const Tensor &u = penalty.directions.value(), &lambda0 = penalty.lambda0.value();
@@ -160,8 +143,10 @@ InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,
       "inverse_penalty", device, [] { return false; },
       [&] { return cuda::only_by_step(forget, options); });
   const bool by_step = only_by_step || resolved_form(options.form, n.time) == OperatorForm::step;
+  // With forgetting M may become as ill-conditioned as 1 / (product of gamma), and A amplifies
+  // rounding by that: float32 would lose the gradients (of 1e-3 where float64 gives 1e-5).
   if (!by_step && penalty.forget.defined() && x.dtype() == DType::float32)
-    return in_float64(x, penalty, options, site);
+    return computed_in(DType::float64, x, penalty, options, site);
   const Shape matrices{n.batch, n.heads, n.width, n.width};
   Tensor y = empty_like(x.value());
   PenaltyState state{.penalty = Tensor(matrices, DType::float64, device),

@@ -489,20 +489,17 @@ void apply_by_chunk(const PenaltyArrays<T>& in, const T* x, T* y, PenaltyStateAr
   {
     Room room(device);
     const SumLayout layout{room.take<T>(plan.rows * stride_for(d)), room.take<T>(plan.rows)};
-    const Grid grid = room.grid(segments);
-    Tensor scratch;
-    const BlockMemory memory = room.memory(grid, scratch);
-    launch(sum_kernel<T>, grid, in, plan, m, layout, memory, note);
+    const Blocks blocks = room.blocks(segments);
+    launch(sum_kernel<T>, blocks.grid, in, plan, m, layout, blocks.memory, note);
   }
   launch(scan_kernel<T>, grid_for(heads * d * d), in, plan, m, last, note);
   {
     Room room(device);
     const InvertLayout layout{room.take<double>(d * stride_for(d)), room.take<double>(d),
                               room.take<double>(d)};
-    const Grid grid = room.grid(segments);
-    Tensor scratch;
-    const BlockMemory memory = room.memory(grid, scratch);
-    launch(invert_kernel<T>, grid, in, plan, m, starts.mutable_data<T>(), layout, memory, note);
+    const Blocks blocks = room.blocks(segments);
+    launch(invert_kernel<T>, blocks.grid, in, plan, m, starts.mutable_data<T>(), layout,
+           blocks.memory, note);
   }
   T *all_z = nullptr, *all_gains = nullptr;
   if (factors) {
@@ -514,11 +511,9 @@ void apply_by_chunk(const PenaltyArrays<T>& in, const T* x, T* y, PenaltyStateAr
   const bool own = x == in.directions && n.vectors == 1 && n.rank == 1;
   Room room(device);
   const Layout layout = layout_of<T>(room, n, plan, false);
-  const Grid grid = room.grid(segments);
-  Tensor scratch;
-  const BlockMemory memory = room.memory(grid, scratch);
-  launch(apply_kernel<T>, grid, in, plan, own, starts.data<T>(), x, y, all_z, all_gains, layout,
-         memory, note);
+  const Blocks blocks = room.blocks(segments);
+  launch(apply_kernel<T>, blocks.grid, in, plan, own, starts.data<T>(), x, y, all_z, all_gains,
+         layout, blocks.memory, note);
 }
 
 template <class T>
@@ -535,11 +530,9 @@ void adjoint_by_chunk(const PenaltyArrays<T>& in, const T* x, const T* y, const 
   {
     Room room(device);
     const Layout layout = layout_of<T>(room, n, plan, true);
-    const Grid grid = room.grid(heads * plan.segments);
-    Tensor scratch;
-    const BlockMemory memory = room.memory(grid, scratch);
-    launch(solve_kernel<T>, grid, in, plan, factors.starts.data<T>(), factors.z.data<T>(),
-           factors.gains.data<T>(), y, upstream, out.x, later, layout, memory, note);
+    const Blocks blocks = room.blocks(heads * plan.segments);
+    launch(solve_kernel<T>, blocks.grid, in, plan, factors.starts.data<T>(), factors.z.data<T>(),
+           factors.gains.data<T>(), y, upstream, out.x, later, layout, blocks.memory, note);
   }
   launch(suffix_kernel<T>, grid_for(heads * d * d), heads, plan.chunks, d * d, later);
   {
@@ -549,10 +542,8 @@ void adjoint_by_chunk(const PenaltyArrays<T>& in, const T* x, const T* y, const 
                                  room.take<T>(vectors),   room.take<T>(vectors),
                                  room.take<T>(vectors),   room.take<T>(products),
                                  room.take<T>(products)};
-    const Grid grid = room.grid(heads * plan.chunks);
-    Tensor scratch;
-    const BlockMemory memory = room.memory(grid, scratch);
-    launch(directions_kernel<T>, grid, in, plan, y, later, out, layout, memory, note);
+    const Blocks blocks = room.blocks(heads * plan.chunks);
+    launch(directions_kernel<T>, blocks.grid, in, plan, y, later, out, layout, blocks.memory, note);
   }
   launch(lambda0_kernel<T>, Grid{dim3(static_cast<unsigned>(std::min<Index>(heads, 1 << 20)))}, in,
          y, out);

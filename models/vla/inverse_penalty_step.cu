@@ -311,11 +311,9 @@ void apply_by_step(const PenaltyArrays<T>& in, const T* x, T* y, PenaltyStateArr
                    Device device) {
   Room room(device);
   const Layout layout = layout_of<T>(room, in.n, false);
-  const Grid grid = room.grid(in.n.batch * in.n.heads);
-  Tensor scratch;
-  const BlockMemory memory = room.memory(grid, scratch);
-  Launch("inverse_penalty", device)(apply_kernel<T>, grid, in, x, y, last, layout, memory,
-                                    problem_note(device));
+  const Blocks blocks = room.blocks(in.n.batch * in.n.heads);
+  Launch("inverse_penalty", device)(apply_kernel<T>, blocks.grid, in, x, y, last, layout,
+                                    blocks.memory, problem_note(device));
 }
 
 template <class T>
@@ -324,14 +322,12 @@ void adjoint_by_step(const PenaltyArrays<T>& in, const T* x, const T* upstream,
   const PenaltySizes& n = in.n;
   Room room(device);
   const Layout layout = layout_of<T>(room, n, true);
-  const Grid grid = room.grid(n.batch * n.heads);
-  Tensor scratch;
-  const BlockMemory memory = room.memory(grid, scratch);
+  const Blocks blocks = room.blocks(n.batch * n.heads);
   const Shape vectors{n.batch * n.heads, n.time, n.vectors * n.width};
   Tensor all_y(vectors, DType::float64, device), all_h(vectors, DType::float64, device);
   Launch("inverse_penalty gradient", device)(
-      adjoint_kernel<T>, grid, in, x, upstream, out, all_y.mutable_data<double>(),
-      all_h.mutable_data<double>(), layout, memory, problem_note(device));
+      adjoint_kernel<T>, blocks.grid, in, x, upstream, out, all_y.mutable_data<double>(),
+      all_h.mutable_data<double>(), layout, blocks.memory, problem_note(device));
 }
 
 template <class T>

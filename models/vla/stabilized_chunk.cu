@@ -42,12 +42,10 @@ void invert_penalties(const Tensor& penalties, Tensor& inverses) {
   Room room(device);
   const Layout layout{room.take<double>(d * stride_for(d)), room.take<double>(d),
                       room.take<double>(d)};
-  const Grid grid = room.grid(count);
-  Tensor scratch;
-  const BlockMemory memory = room.memory(grid, scratch);
-  Launch("stabilized_recurrence", device)(invert_kernel, grid, count, heads, d,
+  const Blocks blocks = room.blocks(count);
+  Launch("stabilized_recurrence", device)(invert_kernel, blocks.grid, count, heads, d,
                                           penalties.data<double>(), inverses.mutable_data<double>(),
-                                          layout, memory, problem_note(device));
+                                          layout, blocks.memory, problem_note(device));
 }
 
 void count_updates(const StabilizedInputs& in, Tensor& updates) {

@@ -604,11 +604,9 @@ void stabilized_by_step(const StabilizedSizes& n, const StabilizedOptions& optio
     arrays.last_updates = result.updates.mutable_data<Index>();
     Room room(device);
     const Layout layout = layout_of(room, n, inputs.symbolic.defined(), false, zero);
-    const Grid grid = room.grid(n.batch * n.heads);
-    Tensor scratch;
-    const BlockMemory memory = room.memory(grid, scratch);
-    Launch("stabilized_recurrence", device)(forward_kernel<T>, grid, n, options, arrays, layout,
-                                            memory);
+    const Blocks blocks = room.blocks(n.batch * n.heads);
+    Launch("stabilized_recurrence", device)(forward_kernel<T>, blocks.grid, n, options, arrays,
+                                            layout, blocks.memory);
   });
 }
 
@@ -631,11 +629,9 @@ void stabilized_adjoint_by_step(const StabilizedSizes& n, const StabilizedOption
     arrays.dsymbolic = mutable_data_or_null<T>(gradients.symbolic);
     Room room(device);
     const Layout layout = layout_of(room, n, in.symbolic.defined(), true, zero);
-    const Grid grid = room.grid(n.batch * n.heads);
-    Tensor scratch;
-    const BlockMemory memory = room.memory(grid, scratch);
-    Launch("stabilized_recurrence gradient", device)(backward_kernel<T>, grid, n, options, arrays,
-                                                     layout, memory);
+    const Blocks blocks = room.blocks(n.batch * n.heads);
+    Launch("stabilized_recurrence gradient", device)(backward_kernel<T>, blocks.grid, n, options,
+                                                     arrays, layout, blocks.memory);
   });
 }
 
