@@ -3,6 +3,7 @@
 #include "framework/ops/normalize.hpp"
 #include "framework/ops/pointwise.hpp"
 #include "models/carried.hpp"
+#include "models/vla/recursive_least_squares.hpp"
 
 namespace vla {
 namespace {
@@ -53,30 +54,60 @@ Vla::Vla(const VlaOptions& options, Rng& rng)
       norm_(options_.attention.heads * options_.attention.value_width, options_.norm_epsilon,
             options_.attention.dtype) {}
 
-Vla::Result Vla::run(const Var& x, const Carry& carry) {
+Vla::Features Vla::features(const Var& x, const Carry& carry) const {
   const auto unit_features = [&](const Var& y) {
     return unit(options_.feature_map == FeatureMap::identity ? y : elu_plus_one(y),
                 options_.unit_floor);
   };
-  const Var raw_key = projections_.key(x, carry.within("key")), k = unit_features(raw_key);
-  const Var q = unit_features(projections_.query(x, carry.within("query")));
-  const Var v = projections_.value(x, carry.within("value"));
-  const Var beta = sigmoid(beta_(x));
+  const Var raw_key = projections_.key(x, carry.within("key")), key = unit_features(raw_key);
+  const Var weight = sigmoid(beta_(x));
+  return {.query = unit_features(projections_.query(x, carry.within("query"))),
+          .key = key,
+          .value = projections_.value(x, carry.within("value")),
+          .weight = weight,
+          .penalty = penalty_(x, raw_key, key, weight)};
+}
 
-  const Penalty penalty = penalty_(x, raw_key, k, beta);
-  const InversePenaltyResult solved = inverse_penalty(k, penalty,
+Var Vla::project(const Var& memory_output) const {
+  return projections_.output(norm_(merge_heads(memory_output)));
+}
+
+Vla::Result Vla::by_two_operators(const Features& f, const Carry& carry) const {
+  const InversePenaltyResult solved = inverse_penalty(f.key, f.penalty,
                                                       {.restore_period = options_.restore_period,
                                                        .form = options_.form,
-                                                       .initial = carried_penalty(k, carry)});
+                                                       .initial = carried_penalty(f.key, carry)});
   leave(solved.state, carry);
-  const Var alpha = scale_heads(solved.output, beta);
-  const DeltaRuleInputs inputs{.query = q, .key = k, .coefficient = alpha, .value = v};
+  const Var alpha = scale_heads(solved.output, f.weight);
+  const DeltaRuleInputs inputs{
+      .query = f.query, .key = f.key, .coefficient = alpha, .value = f.value};
   const DeltaRuleResult memory = carried_delta_rule(inputs, carry, {.form = options_.form});
 
-  return {projections_.output(norm_(merge_heads(memory.output))),
+  return {project(memory.output),
           solved.state.penalty,
           memory.final_state.value(),
-          {.memory = inputs, .penalty = penalty, .restore_period = options_.restore_period}};
+          {.memory = inputs, .penalty = f.penalty, .restore_period = options_.restore_period}};
+}
+
+Var Vla::advance(const Var& x, const Carry& carry) {
+  const Features f = features(x, carry);
+  const LeastSquaresInputs inputs{.query = f.query,
+                                  .key = f.key,
+                                  .value = f.value,
+                                  .weight = f.weight,
+                                  .lambda0 = f.penalty.lambda0};
+  const bool least_squares = options_.penalty == PenaltyKind::key && !options_.forget &&
+                             options_.restore_period == 0 && carry.tokens() == 0;
+  if (!least_squares || options_.form == OperatorForm::step || !has_fused_least_squares(inputs))
+    return by_two_operators(f, carry).output;
+  const LeastSquaresResult result = recursive_least_squares(inputs);
+  if (carry.streams()) {
+    Tensor kept({x.size(0), options_.attention.heads}, DType::float64, x.device());
+    kept.fill(1);
+    leave({.penalty = result.penalty, .kept = kept}, carry);
+    carry.leave("memory", result.memory);
+  }
+  return project(result.output);
 }
 
 Diagnostics Vla::diagnose(const Var& x, const Tensor&, const DiagnosticsOptions& options) {

@@ -37,8 +37,9 @@ class Vla : public Mixer {
   Vla(const VlaOptions& options, Rng& rng);
 
   /// x (B, T, width) -> (B, T, width).
-  Var operator()(const Var& x) override { return run(x).output; }
-  Var advance(const Var& x, const Carry& carry) override { return run(x, carry).output; }
+  /// One operator does it all where it can: see recursive_least_squares.
+  Var operator()(const Var& x) override { return advance(x, {}); }
+  Var advance(const Var& x, const Carry& carry) override;
 
   struct Result {
     Var output;      // (B, T, width)
@@ -47,7 +48,10 @@ class Vla : public Mixer {
     /// Of the core, for diagnose().
     MemoryInputs inputs;
   };
-  Result run(const Var& x, const Carry& carry = {});
+  /// By the penalty's operator and the memory's, one after the other.
+  Result run(const Var& x, const Carry& carry = {}) {
+    return by_two_operators(features(x, carry), carry);
+  }
   Diagnostics diagnose(const Var& x, const Tensor& tokens,
                        const DiagnosticsOptions& options) override;
 
@@ -55,6 +59,15 @@ class Vla : public Mixer {
   void visit(PartVisitor& parts) override;
 
  private:
+  // What the memory is made of: (B, T, H, .), and the weights (B, T, H).
+  struct Features {
+    Var query, key, value, weight;
+    Penalty penalty;
+  };
+  Features features(const Var& x, const Carry& carry) const;
+  Var project(const Var& memory_output) const;
+  Result by_two_operators(const Features& f, const Carry& carry) const;
+
   VlaOptions options_;
   AttentionProjections projections_;
   Linear beta_;

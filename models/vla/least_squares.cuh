@@ -1,0 +1,212 @@
+// What the kernels of recursive least squares share. A block of threads takes one segment: a run of
+// chunks of kTokens tokens of one sequence and head. Its warps share the rows of a stacked matrix,
+// first `width` rows that belong to keys, then `width` rows that belong to values: 16 rows a warp,
+// in its registers. Keys and values narrower than `width` are padded with zeros.
+#pragma once
+
+#include "framework/cuda/strip.cuh"
+#include "models/vla/recursive_least_squares_cuda.hpp"
+
+namespace vla::cuda {
+
+inline constexpr int kTokens = 64;  // of a chunk
+inline constexpr int kTokenBlocks = kTokens / kSide;
+
+/// How matrices are kept for inputs of type T: bfloat16 inputs are exact in one part, and what is
+/// computed has two; float32 has three of each.
+template <class T, int width_>
+struct Format {
+  static constexpr bool kNarrow = std::is_same_v<T, BFloat16>;
+  static constexpr int kInput = kNarrow ? 1 : 3, kInner = kNarrow ? 2 : 3;
+  static constexpr int kWidth = width_, kBlocks = width_ / kSide;
+  static constexpr int kWarps = 2 * kBlocks, kThreads = kWarps * kWarp;
+  /// Blocks that are to run on a multiprocessor at once, so that one computes while others wait.
+  static constexpr int kAtOnce = kNarrow && width_ <= 64 ? 2 : 1;
+
+  using Tokens = Split<kInput, kWidth>;     // (kTokens, width)
+  using Features = Split<kInner, kTokens>;  // (width, kTokens)
+  using Scores = Split<kInner, kTokens>;    // (kTokens, kTokens)
+  using State = Split<kInner, kWidth>;      // (width, width)
+  using Stacked = Strip<kBlocks>;           // a warp's rows of the stacked matrix
+  using OfTokens = Strip<kTokenBlocks>;     // the same rows, a column for each token
+};
+
+/// A matrix with that many rows at a place in shared memory.
+template <class Matrix>
+__device__ Matrix split_at(unsigned char* place, int rows) {
+  return {reinterpret_cast<BFloat16*>(place), Matrix::part_elements(rows)};
+}
+
+/// Which warp this is, and of which rows: blocks of 16 rows are counted within keys or values.
+struct WarpRows {
+  int block;
+  bool of_values;
+  template <class F>
+  __device__ static WarpRows mine() {
+    const int warp = threadIdx.x / kWarp;
+    return {warp % F::kBlocks, warp >= F::kBlocks};
+  }
+  /// Of the rows among keys or values, and of the stacked ones.
+  __device__ int first() const { return kSide * block; }
+  template <class F>
+  __device__ int first_stacked() const {
+    return kSide * block + (of_values ? F::kWidth : 0);
+  }
+};
+
+/// The tokens of a chunk of one sequence and head.
+struct ChunkPlace {
+  Index sequence, head, first;
+  int count;
+  /// Of vectors (B, T, H, width): the first one, and the distance from one token to the next.
+  template <class T>
+  __device__ T* vectors(T* all, const LeastSquaresSizes& n, int width) const {
+    return all + ((sequence * n.time + first) * n.heads + head) * width;
+  }
+};
+
+__device__ inline ChunkPlace chunk_place(const LeastSquaresSizes& n, Index head, Index chunk) {
+  const Index first = chunk * kTokens;
+  return {head / n.heads, head % n.heads, first,
+          static_cast<int>(min(Index(kTokens), n.time - first))};
+}
+
+__device__ inline void copy_16_bytes(void* shared, const void* global) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
+                   static_cast<std::uint32_t>(__cvta_generic_to_shared(shared))),
+               "l"(global)
+               : "memory");
+}
+__device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+/// Begins to bring `count` vectors of `size` numbers, `stride` apart, to the rows of a matrix; the
+/// rest of its kTokens rows and of its columns becomes 0. They are there after wait_for_copies()
+/// and
+/// __syncthreads().
+template <int parts, int columns, class T>
+__device__ void load_tokens(const Split<parts, columns>& into, const T* from, Index stride,
+                            int count, int size) {
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    constexpr int kPiece = 8;
+    if (size % kPiece == 0) {
+      for (int i = threadIdx.x; i < kTokens * columns / kPiece; i += blockDim.x) {
+        const int row = i / (columns / kPiece), column = i % (columns / kPiece) * kPiece;
+        BFloat16* place = into.at(0, row, column);
+        if (row < count && column < size)
+          copy_16_bytes(place, from + row * stride + column);
+        else
+          *reinterpret_cast<uint4*>(place) = uint4{0, 0, 0, 0};
+      }
+      return;
+    }
+  }
+  for (int i = threadIdx.x; i < kTokens * columns / 2; i += blockDim.x) {
+    const int row = i / (columns / 2), column = i % (columns / 2) * 2;
+    const bool inside = row < count;
+    std::uint32_t pairs[parts];
+    split_pair(inside && column < size ? float(from[row * stride + column]) : 0.0f,
+               inside && column + 1 < size ? float(from[row * stride + column + 1]) : 0.0f, pairs);
+#pragma unroll
+    for (int part = 0; part < parts; ++part)
+      *reinterpret_cast<std::uint32_t*>(into.at(part, row, column)) = pairs[part];
+  }
+}
+
+/// The same of a chunk of vectors (B, T, H, size).
+template <int parts, int columns, class T>
+__device__ void load_tokens(const Split<parts, columns>& into, const T* all, const ChunkPlace& at,
+                            const LeastSquaresSizes& n, int size) {
+  load_tokens(into, at.vectors(all, n, size), n.heads * size, at.count, size);
+}
+
+/// Brings function(beta) of the chunk's tokens, 0 for those beyond its end.
+template <class Function>
+__device__ void load_weights(float* into, const float* beta, const ChunkPlace& at,
+                             const LeastSquaresSizes& n, Function function) {
+  const float* from = at.vectors(beta, n, 1);
+  for (int t = threadIdx.x; t < kTokens; t += blockDim.x)
+    into[t] = t < at.count ? function(from[t * n.heads]) : 0;
+}
+
+/// Multiplies column t by factor[t].
+template <int n>
+__device__ void scale_columns(Strip<n>& strip, const float* factor) {
+#pragma unroll
+  for (int j = 0; j < n; ++j)
+    for_tile(strip.tiles[j], [&](int, int t, float& x) { x *= factor[kSide * j + t]; });
+}
+
+/// Writes this warp's features of a chunk's tokens, from `first_row` on, to vectors (B, T, H,
+/// size).
+template <class T, int n>
+__device__ void write_tokens(Strip<n>& strip, T* all, const ChunkPlace& at,
+                             const LeastSquaresSizes& sizes, int size, int first_row) {
+  T* to = at.vectors(all, sizes, size);
+  const Index stride = sizes.heads * size;
+#pragma unroll
+  for (int j = 0; j < n; ++j)
+    for_tile(strip.tiles[j], [&](int i, int t, float x) {
+      const int token = kSide * j + t, feature = first_row + i;
+      if (token < at.count && feature < size) to[token * stride + feature] = T(x);
+    });
+}
+
+/// Rows of a stacked matrix (2 width, width) in global memory.
+template <int n>
+__device__ void read_rows(Strip<n>& strip, const float* from, int first_row) {
+#pragma unroll
+  for (int j = 0; j < n; ++j)
+    for_tile(strip.tiles[j], [&](int row, int column, float& x) {
+      x = from[Index(first_row + row) * (kSide * n) + kSide * j + column];
+    });
+}
+template <int n>
+__device__ void write_rows(Strip<n>& strip, float* to, int first_row) {
+#pragma unroll
+  for (int j = 0; j < n; ++j)
+#pragma unroll
+    for (int i = 0; i < 2; ++i)
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        *reinterpret_cast<float2*>(to + Index(first_row + tile_row(half)) * (kSide * n) +
+                                   kSide * j + tile_column(i)) =
+            float2{strip.tiles[j].values[i][2 * half], strip.tiles[j].values[i][2 * half + 1]};
+}
+
+/// strip += state rows^T: a column for each row of `rows`.
+template <int inner, int n, int m, int parts, int columns>
+__device__ void add_times_transposed(Strip<n>& strip, const Strip<m>& state,
+                                     const Split<parts, columns>& rows) {
+#pragma unroll
+  for (int p = 0; p < m; ++p)
+    add_outer(strip, as_left<inner>(state.tiles[p]),
+              [&](int j) { return load_right<true>(rows, kSide * j, kSide * p); });
+}
+
+/// The block (i, j) of a b, where a (., 16 n) has rows and b (16 n, .) is given.
+template <int n, class LeftOf, class RightOf>
+__device__ Tile block_product(LeftOf left, RightOf right) {
+  Tile sum;
+  clear(sum);
+#pragma unroll
+  for (int p = 0; p < n; ++p) multiply(sum, left(p), right(p));
+  return sum;
+}
+
+/// Calls work(i, j) for this warp's share of the 16 x 16 blocks with j <= i < n.
+template <int n, class Work>
+__device__ void for_lower_blocks(Work work) {
+  const int warps = blockDim.x / kWarp;
+  for (int block = threadIdx.x / kWarp; block < n * (n + 1) / 2; block += warps) {
+    int i, j;
+    lower_block(block, i, j);
+    work(i, j);
+  }
+}
+
+/// tile <- its elements on and below the diagonal, 0 above.
+__device__ inline void keep_lower(Tile& tile) {
+  for_tile(tile, [](int i, int j, float& x) { x = j <= i ? x : 0; });
+}
+
+}  // namespace vla::cuda

@@ -1,0 +1,220 @@
+// A chunk of recursive least squares, as forward and the first part of backward compute it: what is
+// in shared memory, and the steps.
+#pragma once
+
+#include "models/vla/least_squares.cuh"
+
+namespace vla::cuda {
+
+/// For problems that are found, with the place of the chunk.
+struct Reporter {
+  ProblemNote* note;
+  ChunkPlace at;
+
+  __device__ void found(Problem problem, double number = 0) const {
+    ProblemNote what;
+    what.problem = problem;
+    what.number = number;
+    what.sequence = at.sequence;
+    what.head = at.head;
+    what.time = at.first;
+    report(note, what);
+  }
+};
+
+/// sqrt(beta), for beta >= 0.
+__device__ inline float checked_root(float beta, const Reporter& reporter) {
+  if (!(beta >= 0)) reporter.found(Problem::penalty_weight, beta);
+  return sqrtf(beta);
+}
+
+/// The shared memory of forward. Some matrices lie where others have been.
+template <class F>
+struct ChunkMemory {
+  static constexpr int kTokenBytes = F::Tokens::bytes(kTokens);
+  static constexpr int kFeatureBytes = F::Features::bytes(F::kWidth);
+  static constexpr int kScoreBytes =
+      std::max(F::Scores::bytes(kTokens), Symmetric<kTokenBlocks>::kBytes);
+  static constexpr int kRootBytes = kTokens * static_cast<int>(sizeof(float));
+  static constexpr int kChunkBytes =
+      kRootBytes + 3 * kTokenBytes + kFeatureBytes + kScoreBytes + F::Scores::bytes(kTokens);
+  static constexpr int kStartBytes =
+      Symmetric<F::kBlocks>::kBytes + Split<3, F::kWidth>::bytes(F::kWidth);
+  static constexpr int kBytes = std::max(kChunkBytes, kStartBytes);
+
+  float* root;  // sqrt(beta)
+  typename F::Tokens k, q, v;
+  typename F::Features w;        // Y^T, then W^T
+  Symmetric<kTokenBlocks> gram;  // I + U A U^T, then
+  typename F::Scores scores;     // tril(Q W^T)
+  typename F::Scores factor;     // L
+
+  __device__ explicit ChunkMemory(unsigned char* memory)
+      : root(reinterpret_cast<float*>(memory)),
+        k(split_at<typename F::Tokens>(memory += kRootBytes, kTokens)),
+        q(split_at<typename F::Tokens>(memory += kTokenBytes, kTokens)),
+        v(split_at<typename F::Tokens>(memory += kTokenBytes, kTokens)),
+        w(split_at<typename F::Features>(memory += kTokenBytes, F::kWidth)),
+        gram{reinterpret_cast<float*>(memory += kFeatureBytes)},
+        scores(split_at<typename F::Scores>(memory, kTokens)),
+        factor(split_at<typename F::Scores>(memory + kScoreBytes, kTokens)) {}
+};
+
+/// The same of the first part of backward.
+template <class F>
+struct FirstAdjointMemory {
+  static constexpr int kTokenBytes = F::Tokens::bytes(kTokens);
+  static constexpr int kFeatureBytes = F::Features::bytes(F::kWidth);
+  static constexpr int kScoreBytes = ChunkMemory<F>::kScoreBytes;
+  static constexpr int kInputBytes = std::max(2 * kTokenBytes, kFeatureBytes);
+  static constexpr int kBytes = ChunkMemory<F>::kRootBytes + kInputBytes + 2 * kTokenBytes +
+                                kFeatureBytes + F::State::bytes(F::kWidth) + 2 * kScoreBytes;
+
+  float* root;
+  typename F::Tokens k, v;  // then
+  typename F::Features z;   // Z^T
+  typename F::Tokens q, upstream;
+  typename F::Features w;              // Y^T, then W^T, then y^T and h^T on their way out
+  typename F::State memory;            // S
+  Symmetric<kTokenBlocks> gram;        // then
+  typename F::Scores scores;           // tril(Q W^T)
+  typename F::Scores factor;           // then
+  typename F::Scores upstream_scores;  // tril(dO Z^T)
+
+  __device__ explicit FirstAdjointMemory(unsigned char* place)
+      : root(reinterpret_cast<float*>(place)),
+        k(split_at<typename F::Tokens>(place += ChunkMemory<F>::kRootBytes, kTokens)),
+        v(split_at<typename F::Tokens>(place + kTokenBytes, kTokens)),
+        z(split_at<typename F::Features>(place, F::kWidth)),
+        q(split_at<typename F::Tokens>(place += kInputBytes, kTokens)),
+        upstream(split_at<typename F::Tokens>(place += kTokenBytes, kTokens)),
+        w(split_at<typename F::Features>(place += kTokenBytes, F::kWidth)),
+        memory(split_at<typename F::State>(place += kFeatureBytes, F::kWidth)),
+        gram{reinterpret_cast<float*>(place += F::State::bytes(F::kWidth))},
+        scores(split_at<typename F::Scores>(place, kTokens)),
+        factor(split_at<typename F::Scores>(place += kScoreBytes, kTokens)),
+        upstream_scores(split_at<typename F::Scores>(place, kTokens)) {}
+};
+
+/// The same of the last part of backward.
+template <class F>
+struct LastAdjointMemory {
+  static constexpr int kTokenBytes = F::Tokens::bytes(kTokens);
+  static constexpr int kFeatureBytes = F::Features::bytes(F::kWidth);
+  static constexpr int kScoreBytes = F::Scores::bytes(kTokens);
+  static constexpr int kSharedBytes = std::max(F::State::bytes(F::kWidth), 2 * kScoreBytes);
+  static constexpr int kBytes =
+      3 * ChunkMemory<F>::kRootBytes + 3 * kTokenBytes + 2 * kFeatureBytes + kSharedBytes;
+
+  float *weight, *key_products, *value_products;
+  typename F::Tokens k, v, upstream;
+  typename F::Features y, h;
+  typename F::State memory;  // D, then
+  typename F::Scores key_scores, value_scores;
+
+  __device__ explicit LastAdjointMemory(unsigned char* place)
+      : weight(reinterpret_cast<float*>(place)),
+        key_products(weight + kTokens),
+        value_products(key_products + kTokens),
+        k(split_at<typename F::Tokens>(place += 3 * ChunkMemory<F>::kRootBytes, kTokens)),
+        v(split_at<typename F::Tokens>(place += kTokenBytes, kTokens)),
+        upstream(split_at<typename F::Tokens>(place += kTokenBytes, kTokens)),
+        y(split_at<typename F::Features>(place += kTokenBytes, F::kWidth)),
+        h(split_at<typename F::Features>(place += kFeatureBytes, F::kWidth)),
+        memory(split_at<typename F::State>(place += kFeatureBytes, F::kWidth)),
+        key_scores(split_at<typename F::Scores>(place, kTokens)),
+        value_scores(split_at<typename F::Scores>(place + kScoreBytes, kTokens)) {}
+};
+
+/// Calls function(std::integral_constant<int, width>{}) with the width that heads are padded to.
+/// False where they are too wide.
+template <class T, class Function>
+bool dispatch_width(int width, Function&& function) {
+  const auto at_most = [&](auto most) {
+    if (width > most) return false;
+    function(most);
+    return true;
+  };
+  if (at_most(std::integral_constant<int, 32>()) || at_most(std::integral_constant<int, 64>()))
+    return true;
+  if constexpr (std::is_same_v<T, BFloat16>) return at_most(std::integral_constant<int, 128>());
+  return false;
+}
+
+/// solved <- the warp's rows of [W Z]^T = (L^-1 [U A, sqrt(beta) V - U S^T])^T, with L left in
+/// `factor`. k, v and root must be there; afterwards w and scores may be written.
+template <class F>
+__device__ void solve_chunk(typename F::OfTokens& solved, const typename F::Stacked& state,
+                            const typename F::Tokens& k, const typename F::Tokens& v,
+                            const float* root, const typename F::Features& w,
+                            const Symmetric<kTokenBlocks>& gram, const typename F::Scores& factor,
+                            const WarpRows& rows, const Reporter& reporter) {
+  clear(solved);
+  add_times_transposed<F::kInner>(solved, state, k);
+  if (rows.of_values)
+#pragma unroll
+    for (int j = 0; j < kTokenBlocks; ++j) {
+      Tile value = load_sum<true>(v, kSide * j, rows.first());
+#pragma unroll
+      for (int i = 0; i < 2; ++i)
+#pragma unroll
+        for (int e = 0; e < 4; ++e)
+          solved.tiles[j].values[i][e] = value.values[i][e] - solved.tiles[j].values[i][e];
+    }
+  scale_columns(solved, root);
+  if (!rows.of_values) store(solved, w, rows.first());
+  __syncthreads();
+  for_lower_blocks<kTokenBlocks>([&](int i, int j) {
+    Tile sum =
+        block_product<F::kBlocks>([&](int p) { return load_left<true>(w, kSide * p, kSide * i); },
+                                  [&](int p) { return load_right<true>(k, kSide * j, kSide * p); });
+    for_tile(sum, [&](int row, int column, float& x) {
+      x *= root[kSide * j + column];
+      if (i == j && row == column) x += 1;
+    });
+    gram.store(sum, i, j);
+  });
+  __syncthreads();
+  if (!factorize(gram, factor) && threadIdx.x == 0) reporter.found(Problem::penalty_not_definite);
+  divide_by_transposed(solved, factor);
+}
+
+/// scores <- tril(X R^T) for vectors X of the chunk's tokens and R^T (width, kTokens).
+template <class F>
+__device__ void causal_scores(const typename F::Tokens& x, const typename F::Features& r,
+                              const typename F::Scores& scores) {
+  for_lower_blocks<kTokenBlocks>([&](int i, int j) {
+    Tile sum =
+        block_product<F::kBlocks>([&](int p) { return load_left(x, kSide * i, kSide * p); },
+                                  [&](int p) { return load_right(r, kSide * p, kSide * j); });
+    if (i == j) keep_lower(sum);
+    store(sum, scores, kSide * i, kSide * j);
+  });
+}
+
+/// strip += sign solved scores^T, sign being -1 with `subtract`.
+template <class F, bool subtract = false>
+__device__ void add_scores(typename F::OfTokens& strip, const typename F::OfTokens& solved,
+                           const typename F::Scores& scores) {
+#pragma unroll
+  for (int p = 0; p < kTokenBlocks; ++p) {
+    Left<F::kInner> left = as_left<F::kInner>(solved.tiles[p]);
+    if constexpr (subtract) left = negative(left);
+    add_outer(
+        strip, left, [&](int j) { return load_right<true>(scores, kSide * j, kSide * p); }, p);
+  }
+}
+
+/// A <- A - W^T W and S <- S + Z^T W.
+template <class F>
+__device__ void advance_state(typename F::Stacked& state, const typename F::OfTokens& solved,
+                              const typename F::Features& w, const WarpRows& rows) {
+#pragma unroll
+  for (int p = 0; p < kTokenBlocks; ++p) {
+    Left<F::kInner> left = as_left<F::kInner>(solved.tiles[p]);
+    if (!rows.of_values) left = negative(left);
+    add_outer(state, left, [&](int j) { return load_right<true>(w, kSide * j, kSide * p); });
+  }
+}
+
+}  // namespace vla::cuda

@@ -1,0 +1,127 @@
+#include "models/vla/recursive_least_squares.hpp"
+
+#include "framework/ops/shaping.hpp"
+#include "models/attention.hpp"
+#include "models/delta_rule.hpp"
+#include "models/vla/inverse_penalty.hpp"
+#include "models/vla/recursive_least_squares_cuda.hpp"
+
+namespace vla {
+namespace {
+
+void check_inputs(const LeastSquaresInputs& in) {
+  for (const Var* part : {&in.query, &in.key, &in.value, &in.weight, &in.lambda0})
+    check(part->defined(),
+          "recursive_least_squares: query, key, value, weight and lambda0 are needed");
+  const Shape &k = in.key.shape(), &v = in.value.shape();
+  check(k.rank() == 4, "recursive_least_squares: key has shape ", k, "; (B, T, H, d) is needed");
+  check(in.query.shape() == k, "recursive_least_squares: query ", in.query.shape(),
+        " does not fit key ", k);
+  check(v.rank() == 4 && v.without(-1) == k.without(-1), "recursive_least_squares: value ", v,
+        " does not fit key ", k);
+  check(in.weight.shape() == k.without(-1), "recursive_least_squares: weight ", in.weight.shape(),
+        " does not fit key ", k);
+  check(in.lambda0.shape() == Shape({k[2]}), "recursive_least_squares: lambda0 ",
+        in.lambda0.shape(), " is not (", k[2], ")");
+  for (const Var* part : {&in.query, &in.value})
+    check(part->dtype() == in.key.dtype(), "recursive_least_squares: queries, keys and values are ",
+          in.query.dtype(), ", ", in.key.dtype(), " and ", in.value.dtype(),
+          "; one type is needed");
+  for (const Var* part : {&in.query, &in.value, &in.weight, &in.lambda0})
+    check(part->device() == in.key.device(), "recursive_least_squares: inputs are on ",
+          in.key.device(), " and ", part->device(), "; one device is needed");
+}
+
+cuda::LeastSquaresSizes sizes_of(const LeastSquaresInputs& in) {
+  const Shape& k = in.key.shape();
+  return {k[0], k[1], k[2], static_cast<int>(k[3]), static_cast<int>(in.value.size(3))};
+}
+
+// Calls function with a number of the inputs' type, which is bfloat16 or float32.
+template <class Function>
+void dispatch_input(DType dtype, Function&& function) {
+  if (dtype == DType::bfloat16)
+    function(BFloat16());
+  else
+    function(float());
+}
+
+template <class T>
+cuda::LeastSquaresArrays<T> arrays_of(const cuda::LeastSquaresSizes& n, const Tensor& q,
+                                      const Tensor& k, const Tensor& v, const Tensor& beta,
+                                      const Tensor& lambda0) {
+  return {n, q.data<T>(), k.data<T>(), v.data<T>(), beta.data<float>(), lambda0.data<float>()};
+}
+
+std::vector<Tensor> gradients(const cuda::LeastSquaresSizes& n, const BackwardContext& at) {
+  const Tensor &q = at.saved(0), &k = at.saved(1), &v = at.saved(2), &beta = at.saved(3);
+  const Tensor &lambda0 = at.saved(4), &states = at.saved(5);
+  Tensor dq = empty_like(q), dk = empty_like(k), dv = empty_like(v), dbeta = empty_like(beta);
+  Tensor dlambda0 = empty_like(lambda0);
+  dispatch_input(q.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const auto in = arrays_of<T>(n, q, k, v, beta, lambda0);
+    const cuda::LeastSquaresGradients<T> out{dq.mutable_data<T>(), dk.mutable_data<T>(),
+                                             dv.mutable_data<T>(), dbeta.mutable_data<float>(),
+                                             dlambda0.mutable_data<float>()};
+    on_device(
+        "recursive_least_squares", q.device(), [] {},
+        [&] { cuda::least_squares_adjoint(in, states, at.gradient().data<T>(), out, q.device()); });
+  });
+  return {dq, dk, dv, dbeta, dlambda0};
+}
+
+}  // namespace
+
+bool has_fused_least_squares(const LeastSquaresInputs& in) {
+  if (in.key.size(1) <= kFewTokens) return false;
+  return on_device(
+      "recursive_least_squares", in.key.device(), [] { return false; },
+      [&] {
+        return cuda::least_squares_fits(in.key.size(3), in.value.size(3), in.key.dtype(),
+                                        in.key.device());
+      });
+}
+
+LeastSquaresResult composed_least_squares(const LeastSquaresInputs& in, CallSite site) {
+  check_inputs(in);
+  const InversePenaltyResult solved = inverse_penalty(
+      in.key, {.directions = in.key, .weights = in.weight, .lambda0 = in.lambda0}, {}, site);
+  const Var alpha = scale_heads(solved.output, cast(in.weight, in.key.dtype(), site), site);
+  const DeltaRuleResult memory = delta_rule(
+      {.query = in.query, .key = in.key, .coefficient = alpha, .value = in.value}, {}, site);
+  return {memory.output, memory.final_state.value(), solved.state.penalty};
+}
+
+LeastSquaresResult recursive_least_squares(const LeastSquaresInputs& in, CallSite site) {
+  check_inputs(in);
+  if (!has_fused_least_squares(in)) return composed_least_squares(in, site);
+  const cuda::LeastSquaresSizes n = sizes_of(in);
+  const Device device = in.key.device();
+  // One number a token, and one a head: bfloat16 would save nothing.
+  const auto wide = [&](const Var& x) {
+    return x.dtype() == DType::float32 ? x : cast(x, DType::float32, site);
+  };
+  const Var weight = wide(in.weight), lambda0 = wide(in.lambda0);
+  Tensor output = empty_like(in.value.value());
+  Tensor memory({n.batch, n.heads, n.value, n.key}, DType::float32, device);
+  Tensor penalty({n.batch, n.heads, n.key, n.key}, DType::float64, device);
+  Tensor states;
+  dispatch_input(in.key.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const auto arrays = arrays_of<T>(n, in.query.value(), in.key.value(), in.value.value(),
+                                     weight.value(), lambda0.value());
+    const cuda::LeastSquaresOutputs<T> out{output.mutable_data<T>(), memory.mutable_data<float>(),
+                                           penalty.mutable_data<double>()};
+    on_device(
+        "recursive_least_squares", device, [] {},
+        [&] { states = cuda::least_squares(arrays, out, device); });
+  });
+  Var result = record(
+      "recursive_least_squares", output, {in.query, in.key, in.value, weight, lambda0},
+      {in.query.value(), in.key.value(), in.value.value(), weight.value(), lambda0.value(), states},
+      [n](const BackwardContext& at) { return gradients(n, at); }, site);
+  return {result, memory, penalty};
+}
+
+}  // namespace vla

@@ -1,0 +1,351 @@
+// The backward kernels of recursive least squares. With o_t = N_t A_t q_t everything that carries a
+// gradient is a plain sum again: for dO the gradient of o, and per token
+//
+//   y_t = A_t q_t,   h_t = S_t^T dO_t,
+//   D_s = sum over t >= s of dO_t y_t^T             (the gradient of N_s)
+//   F_s = sum over t >= s of h_t y_t^T + y_t h_t^T  (minus that of M_s; A's adjoint)
+//
+// the gradients are dq = h and, with g_s = D_s^T v_s - F_s k_s,
+//
+//   dv_s = beta_s D_s k_s,  dk_s = beta_s g_s,  dbeta_s = (v_s . D_s k_s + k_s . g_s) / 2,
+//   dlambda0 = - sum of h_t . y_t
+//
+//   solve_again     y and h of all chunks, as forward goes through them; dq
+//   upstream_sums   what each segment adds to sum of h y^T and to D, stacked
+//   differentiate   dk, dv and dbeta, chunk by chunk from the last; F and D of the segments after
+//                   each come from suffix sums
+//
+// D^T v and F k are large where a key is remembered well, and all but cancel: that is why y, h, D
+// and F keep the parts of Format. With one part dk would be wrong by 1/lambda0 times 2^-8.
+#include "models/vla/least_squares_chunk.cuh"
+#include "models/vla/least_squares_segments.hpp"
+
+namespace vla::cuda {
+namespace {
+
+using Sizes = LeastSquaresSizes;
+
+// y^T and h^T of a chunk in global memory: rows of features, in their parts.
+template <class F>
+struct SolvedChunk {
+  static constexpr Index kPart = Index(F::kWidth) * kTokens;  // elements of one part
+  static constexpr Index kElements = 2 * F::kInner * kPart;
+  BFloat16 *y, *h;
+
+  __device__ SolvedChunk(BFloat16* all, Index head, Index chunks, Index chunk)
+      : y(all + (head * chunks + chunk) * kElements), h(y + F::kInner * kPart) {}
+};
+
+// Features (width, kTokens) between shared and global memory, 16 bytes at a time.
+template <class F, class Copy>
+__device__ void for_feature_pieces(const typename F::Features& features, BFloat16* global,
+                                   Copy copy) {
+  constexpr int kPiece = 8, kOfRow = kTokens / kPiece;
+  for (int i = threadIdx.x; i < F::kInner * F::kWidth * kOfRow; i += blockDim.x) {
+    const int row = i / kOfRow, column = i % kOfRow * kPiece;
+    copy(features.at(row / F::kWidth, row % F::kWidth, column), global + i * kPiece);
+  }
+}
+template <class F>
+__device__ void write_features(const typename F::Features& features, BFloat16* to) {
+  for_feature_pieces<F>(features, to, [](const BFloat16* shared, BFloat16* global) {
+    *reinterpret_cast<uint4*>(global) = *reinterpret_cast<const uint4*>(shared);
+  });
+}
+template <class F>
+__device__ void load_features(const typename F::Features& features, BFloat16* from) {
+  for_feature_pieces<F>(features, from, [](BFloat16* shared, const BFloat16* global) {
+    copy_16_bytes(shared, global);
+  });
+}
+
+template <class T, int width>
+__global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::kAtOnce)
+    solve_again(const LeastSquaresArrays<T> in, const Segments segments, const float* states,
+                const T* upstream, BFloat16* solved_chunks, T* query_gradient, ProblemNote* note) {
+  using F = Format<T, width>;
+  extern __shared__ __align__(16) unsigned char memory[];
+  const FirstAdjointMemory<F> shared(memory);
+  const WarpRows rows = WarpRows::mine<F>();
+  const SegmentPlace segment = segments.place(blockIdx.x);
+  typename F::Stacked state;
+  read_rows(state, states + segments.offset(blockIdx.x, width), rows.first_stacked<F>());
+  for (Index chunk = segment.first; chunk < segment.end; ++chunk) {
+    const ChunkPlace at = chunk_place(in.n, segment.head, chunk);
+    const SolvedChunk<F> out(solved_chunks, segment.head, segments.chunks, chunk);
+    __syncthreads();
+    load_tokens(shared.k, in.k, at, in.n, in.n.key);
+    load_tokens(shared.q, in.q, at, in.n, in.n.key);
+    load_tokens(shared.v, in.v, at, in.n, in.n.value);
+    load_tokens(shared.upstream, upstream, at, in.n, in.n.value);
+    load_weights(shared.root, in.beta, at, in.n, [&](float weight) {
+      return checked_root(weight, {note, at});
+    });
+    if (rows.of_values) store(state, shared.memory, rows.first());
+    wait_for_copies();
+    __syncthreads();
+    typename F::OfTokens solved, result;
+    solve_chunk<F>(solved, state, shared.k, shared.v, shared.root, shared.w, shared.gram,
+                   shared.factor, rows, {note, at});
+    __syncthreads();  // the factor and the inputs are done with
+    store(solved, rows.of_values ? shared.z : shared.w, rows.first());
+    __syncthreads();
+    causal_scores<F>(shared.q, shared.w, shared.scores);
+    causal_scores<F>(shared.upstream, shared.z, shared.upstream_scores);
+    __syncthreads();
+    if (!rows.of_values) {
+      clear(result);
+      add_times_transposed<F::kInner>(result, state, shared.q);
+      add_scores<F, true>(result, solved, shared.scores);
+    }
+    advance_state<F>(state, solved, shared.w, rows);
+    __syncthreads();  // W is done with
+    if (!rows.of_values) store(result, shared.w, rows.first());
+    __syncthreads();
+    write_features<F>(shared.w, out.y);
+    if (!rows.of_values) {
+      clear(result);
+#pragma unroll
+      for (int p = 0; p < F::kBlocks; ++p)
+        add_outer(result, load_left<true>(shared.memory, kSide * p, rows.first()),
+                  [&](int j) { return load_right<true>(shared.upstream, kSide * j, kSide * p); });
+      add_scores<F>(result, solved, shared.upstream_scores);
+      write_tokens(result, query_gradient, at, in.n, in.n.key, rows.first());
+    }
+    __syncthreads();
+    if (!rows.of_values) store(result, shared.w, rows.first());
+    __syncthreads();
+    write_features<F>(shared.w, out.h);
+  }
+}
+
+// [sum of h y^T; sum of dO y^T] of a segment.
+template <class T, int width>
+__global__ void __launch_bounds__(Format<T, width>::kThreads)
+    upstream_sums(const Sizes n, const Segments segments, BFloat16* solved_chunks,
+                  const T* upstream, float* sums) {
+  using F = Format<T, width>;
+  extern __shared__ __align__(16) unsigned char memory[];
+  const auto y = split_at<typename F::Features>(memory, width);
+  const auto h = split_at<typename F::Features>(memory + y.bytes(width), width);
+  const auto gradient = split_at<typename F::Tokens>(memory + 2 * y.bytes(width), kTokens);
+  const WarpRows rows = WarpRows::mine<F>();
+  const SegmentPlace segment = segments.place(blockIdx.x);
+  typename F::Stacked sum;
+  clear(sum);
+  for (Index chunk = segment.first; chunk < segment.end; ++chunk) {
+    const SolvedChunk<F> from(solved_chunks, segment.head, segments.chunks, chunk);
+    __syncthreads();
+    load_features<F>(y, from.y);
+    load_features<F>(h, from.h);
+    load_tokens(gradient, upstream, chunk_place(n, segment.head, chunk), n, n.value);
+    wait_for_copies();
+    __syncthreads();
+#pragma unroll
+    for (int p = 0; p < kTokenBlocks; ++p) {
+      const auto of_y = [&](int j) { return load_right<true>(y, kSide * j, kSide * p); };
+      if (rows.of_values)
+        add_outer(sum, load_left<true>(gradient, kSide * p, rows.first()), of_y);
+      else
+        add_outer(sum, load_left(h, rows.first(), kSide * p), of_y);
+    }
+  }
+  write_rows(sum, sums + segments.offset(blockIdx.x, width), rows.first_stacked<F>());
+}
+
+// sums[t] <- what the 16 rows of the warps' strips, multiplied by x of the tokens, add up to, one
+// warp after the other.
+template <class F>
+__device__ void add_up_products(typename F::OfTokens& strip, const typename F::Tokens& x,
+                                const WarpRows& rows, float* sums) {
+  float of_column[kTokenBlocks][2][2];
+#pragma unroll
+  for (int j = 0; j < kTokenBlocks; ++j) {
+    const Tile with = load_sum<true>(x, kSide * j, rows.first());
+#pragma unroll
+    for (int i = 0; i < 2; ++i)
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        float sum = strip.tiles[j].values[i][e] * with.values[i][e] +
+                    strip.tiles[j].values[i][2 + e] * with.values[i][2 + e];
+        for (int lane = 4; lane < kWarp; lane *= 2) sum += __shfl_xor_sync(0xFFFFFFFF, sum, lane);
+        of_column[j][i][e] = sum;
+      }
+  }
+  for (int turn = 0; turn < F::kBlocks; ++turn) {
+    if (turn == rows.block && threadIdx.x % kWarp < 4)
+#pragma unroll
+      for (int j = 0; j < kTokenBlocks; ++j)
+#pragma unroll
+        for (int i = 0; i < 2; ++i)
+#pragma unroll
+          for (int e = 0; e < 2; ++e) {
+            float& sum = sums[kSide * j + tile_column(i) + e];
+            sum = (turn == 0 ? 0 : sum) + of_column[j][i][e];
+          }
+    __syncthreads();
+  }
+}
+
+template <class T, int width>
+__global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::kAtOnce)
+    differentiate(const LeastSquaresArrays<T> in, const Segments segments, const float* sums,
+                  BFloat16* solved_chunks, const T* upstream, const LeastSquaresGradients<T> out) {
+  using F = Format<T, width>;
+  constexpr int kInner = F::kInner;
+  extern __shared__ __align__(16) unsigned char memory[];
+  const LastAdjointMemory<F> shared(memory);
+  const WarpRows rows = WarpRows::mine<F>();
+  const SegmentPlace segment = segments.place(blockIdx.x);
+  // [F; D] of the tokens after the chunk.
+  typename F::Stacked state;
+  const float* after = sums + segments.offset(blockIdx.x, width);
+  read_rows(state, after, rows.first_stacked<F>());
+  if (!rows.of_values)
+#pragma unroll
+    for (int j = 0; j < F::kBlocks; ++j)
+      for_tile(state.tiles[j], [&](int row, int column, float& x) {
+        x += after[Index(kSide * j + column) * width + rows.first() + row];
+      });
+  for (Index chunk = segment.end - 1; chunk >= segment.first; --chunk) {
+    const ChunkPlace at = chunk_place(in.n, segment.head, chunk);
+    const SolvedChunk<F> from(solved_chunks, segment.head, segments.chunks, chunk);
+    __syncthreads();
+    load_tokens(shared.k, in.k, at, in.n, in.n.key);
+    load_tokens(shared.v, in.v, at, in.n, in.n.value);
+    load_tokens(shared.upstream, upstream, at, in.n, in.n.value);
+    load_features<F>(shared.y, from.y);
+    load_features<F>(shared.h, from.h);
+    load_weights(shared.weight, in.beta, at, in.n, [](float weight) { return weight; });
+    if (rows.of_values) store(state, shared.memory, rows.first());
+    wait_for_copies();
+    __syncthreads();
+    // Rows of keys: g = D^T V - F K; rows of values: D K. First what later chunks give.
+    typename F::OfTokens result;
+    clear(result);
+    add_times_transposed<kInner>(result, state, shared.k);
+    if (!rows.of_values) {
+#pragma unroll
+      for (int j = 0; j < kTokenBlocks; ++j)
+        for_tile(result.tiles[j], [](int, int, float& x) { x = -x; });
+#pragma unroll
+      for (int p = 0; p < F::kBlocks; ++p)
+        add_outer(result, load_left<true>(shared.memory, kSide * p, rows.first()),
+                  [&](int j) { return load_right<true>(shared.v, kSide * j, kSide * p); });
+    }
+    __syncthreads();
+    // Then this chunk: scores (s, t) with t >= s.
+    for_lower_blocks<kTokenBlocks>([&](int t, int s) {
+      const auto left_of = [&](const auto& x) {
+        return [&x, s](int p) { return load_left(x, kSide * s, kSide * p); };
+      };
+      const auto right_of = [&](const auto& x) {
+        return [&x, t](int p) { return load_right(x, kSide * p, kSide * t); };
+      };
+      const auto keep_upper = [&](Tile& tile) {
+        if (s == t) for_tile(tile, [](int i, int j, float& x) { x = j >= i ? x : 0; });
+      };
+      Tile keys = block_product<F::kBlocks>(left_of(shared.k), right_of(shared.y));
+      keep_upper(keys);
+      store(keys, shared.key_scores, kSide * s, kSide * t);
+      Tile values = block_product<F::kBlocks>(left_of(shared.v), [&](int p) {
+        return load_right<true>(shared.upstream, kSide * t, kSide * p);
+      });
+      const Tile less = block_product<F::kBlocks>(left_of(shared.k), right_of(shared.h));
+#pragma unroll
+      for (int i = 0; i < 2; ++i)
+#pragma unroll
+        for (int e = 0; e < 4; ++e) values.values[i][e] -= less.values[i][e];
+      keep_upper(values);
+      store(values, shared.value_scores, kSide * s, kSide * t);
+    });
+    __syncthreads();
+#pragma unroll
+    for (int p = 0; p < kTokenBlocks; ++p) {
+      const auto of_keys = [&](int s) {
+        return load_right<true>(shared.key_scores, kSide * s, kSide * p);
+      };
+      const auto of_values = [&](int s) {
+        return load_right<true>(shared.value_scores, kSide * s, kSide * p);
+      };
+      const auto of_y = [&](int j) { return load_right<true>(shared.y, kSide * j, kSide * p); };
+      const auto of_h = [&](int j) { return load_right<true>(shared.h, kSide * j, kSide * p); };
+      if (rows.of_values) {
+        const auto gradient = load_left<true>(shared.upstream, kSide * p, rows.first());
+        add_outer(result, gradient, of_keys, 0, p + 1);
+        add_outer(state, gradient, of_y);
+      } else {
+        const auto y = load_left(shared.y, rows.first(), kSide * p);
+        const auto h = load_left(shared.h, rows.first(), kSide * p);
+        add_outer(result, negative(h), of_keys, 0, p + 1);
+        add_outer(result, y, of_values, 0, p + 1);
+        add_outer(state, h, of_y);
+        add_outer(state, y, of_h);
+      }
+    }
+    add_up_products<F>(result, rows.of_values ? shared.v : shared.k, rows,
+                       rows.of_values ? shared.value_products : shared.key_products);
+    scale_columns(result, shared.weight);
+    if (rows.of_values)
+      write_tokens(result, out.v, at, in.n, in.n.value, rows.first());
+    else
+      write_tokens(result, out.k, at, in.n, in.n.key, rows.first());
+    float* beta_gradient = at.vectors(out.beta, in.n, 1);
+    for (int t = threadIdx.x; t < at.count; t += blockDim.x)
+      beta_gradient[t * in.n.heads] = (shared.value_products[t] + shared.key_products[t]) / 2;
+  }
+}
+
+// dlambda0 (H) from all of sum of h y^T, the upper half of `totals`: a warp for each head.
+__global__ void sum_lambda0(Sizes n, int width, const float* totals, float* gradient) {
+  const Index head = blockIdx.x;
+  double sum = 0;
+  for (Index b = 0; b < n.batch; ++b)
+    for (int i = threadIdx.x; i < n.key; i += kWarp)
+      sum += totals[(b * n.heads + head) * 2 * width * width + Index(i) * width + i];
+  sum = sum_of_team<kWarp>(sum);
+  if (threadIdx.x == 0) gradient[head] = static_cast<float>(-sum);
+}
+
+template <class T, int width>
+void run(const LeastSquaresArrays<T>& in, const Tensor& states, const T* upstream,
+         const LeastSquaresGradients<T>& out, Device device) {
+  using F = Format<T, width>;
+  const Launch launch("recursive_least_squares gradient", device);
+  const Segments segments = segments_for(in.n, F::kAtOnce, device);
+  const auto blocks = dim3(static_cast<unsigned>(segments.total()));
+  Tensor solved({segments.heads * segments.chunks, SolvedChunk<F>::kElements}, DType::bfloat16,
+                device);
+  Tensor sums({segments.total(), 2 * width, width}, DType::float32, device);
+  Tensor totals({segments.heads, 2 * width, width}, DType::float32, device);
+  BFloat16* chunks = solved.mutable_data<BFloat16>();
+  launch(solve_again<T, width>, Grid{blocks, F::kThreads, FirstAdjointMemory<F>::kBytes}, in,
+         segments, states.data<float>(), upstream, chunks, out.q, problem_note(device));
+  constexpr std::size_t kSumBytes = 2 * F::Features::bytes(width) + F::Tokens::bytes(kTokens);
+  launch(upstream_sums<T, width>, Grid{blocks, F::kThreads, kSumBytes}, in.n, segments, chunks,
+         upstream, sums.mutable_data<float>());
+  add_up_segments(segments, 2 * width * width, sums.mutable_data<float>(),
+                  totals.mutable_data<float>(), true, launch);
+  launch(differentiate<T, width>, Grid{blocks, F::kThreads, LastAdjointMemory<F>::kBytes}, in,
+         segments, sums.data<float>(), chunks, upstream, out);
+  launch(sum_lambda0, Grid{dim3(static_cast<unsigned>(in.n.heads)), kWarp}, in.n, width,
+         totals.data<float>(), out.lambda0);
+}
+
+}  // namespace
+
+template <class T>
+void least_squares_adjoint(const LeastSquaresArrays<T>& in, const Tensor& states,
+                           const T* output_gradient, const LeastSquaresGradients<T>& out,
+                           Device device) {
+  dispatch_width<T>(std::max(in.n.key, in.n.value),
+                    [&](auto width) { run<T, width>(in, states, output_gradient, out, device); });
+}
+
+template void least_squares_adjoint(const LeastSquaresArrays<BFloat16>&, const Tensor&,
+                                    const BFloat16*, const LeastSquaresGradients<BFloat16>&,
+                                    Device);
+template void least_squares_adjoint(const LeastSquaresArrays<float>&, const Tensor&, const float*,
+                                    const LeastSquaresGradients<float>&, Device);
+
+}  // namespace vla::cuda

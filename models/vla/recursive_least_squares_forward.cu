@@ -1,0 +1,214 @@
+// The forward kernels of recursive least squares. S_t M_t is a plain sum, N_t = sum of beta v k^T,
+// as M_t is. So the state at the start of every segment comes from prefix sums, S = N A, and
+// segments do not wait for each other: there is no scan.
+//
+//   segment_sums    what each segment adds to M and N, stacked
+//   prefix_sums     M - lambda0 I and N before each segment, and after the last
+//   attend          A = M^-1 and S = N A at the start of a segment, then its chunks: with
+//                   u = sqrt(beta) k and A, S as a chunk begins,
+//                     L L^T = I + U A U^T,   [W Z] = L^-1 [U A, sqrt(beta) V - U S^T],
+//                     O = Q S^T + tril(Q W^T) Z,   A <- A - W^T W,   S <- S + Z^T W
+//                   (the Kalman filter in square-root form, for a chunk of observations at once).
+//
+// Products are taken with the parts that Format names: two for bfloat16 inputs (error of o about
+// 1e-5 before it is rounded to bfloat16), three for float32.
+#include "models/vla/least_squares_chunk.cuh"
+#include "models/vla/least_squares_segments.hpp"
+
+namespace vla::cuda {
+namespace {
+
+using Sizes = LeastSquaresSizes;
+
+// [M; N] of a segment without its past: [K; V]^T (beta K).
+template <class T, int width>
+__global__ void __launch_bounds__(Format<T, width>::kThreads)
+    segment_sums(const LeastSquaresArrays<T> in, const Segments segments, float* sums) {
+  using F = Format<T, width>;
+  using Weighted = Split<F::kInner, width>;
+  extern __shared__ __align__(16) unsigned char memory[];
+  const auto k = split_at<typename F::Tokens>(memory, kTokens);
+  const auto v = split_at<typename F::Tokens>(memory + k.bytes(kTokens), kTokens);
+  const auto weighted = split_at<Weighted>(memory + 2 * k.bytes(kTokens), kTokens);
+  __shared__ float beta[kTokens];
+  const WarpRows rows = WarpRows::mine<F>();
+  const SegmentPlace segment = segments.place(blockIdx.x);
+  typename F::Stacked sum;
+  clear(sum);
+  for (Index chunk = segment.first; chunk < segment.end; ++chunk) {
+    const ChunkPlace at = chunk_place(in.n, segment.head, chunk);
+    __syncthreads();
+    load_tokens(k, in.k, at, in.n, in.n.key);
+    load_tokens(v, in.v, at, in.n, in.n.value);
+    load_weights(beta, in.beta, at, in.n, [](float weight) { return weight; });
+    wait_for_copies();
+    __syncthreads();
+    for (int block = threadIdx.x / kWarp; block < kTokenBlocks * F::kBlocks; block += F::kWarps) {
+      const int i = block / F::kBlocks, j = block % F::kBlocks;
+      Tile tile = load_sum(k, kSide * i, kSide * j);
+      for_tile(tile, [&](int t, int, float& x) { x *= beta[kSide * i + t]; });
+      store(tile, weighted, kSide * i, kSide * j);
+    }
+    __syncthreads();
+    const auto& vectors = rows.of_values ? v : k;
+#pragma unroll
+    for (int p = 0; p < kTokenBlocks; ++p)
+      add_outer(sum, load_left<true>(vectors, kSide * p, kSide * rows.block),
+                [&](int j) { return load_right(weighted, kSide * p, kSide * j); });
+  }
+  write_rows(sum, sums + segments.offset(blockIdx.x, width), rows.first_stacked<F>());
+}
+
+// A and S from M - lambda0 I and N, in place.
+template <class F>
+__device__ void start_segment(typename F::Stacked& state, unsigned char* memory, float lambda0,
+                              float* stacked, const WarpRows& rows, const Reporter& reporter) {
+  const Symmetric<F::kBlocks> m{reinterpret_cast<float*>(memory)};
+  const auto factor = split_at<Split<3, F::kWidth>>(memory + m.kBytes, F::kWidth);
+  if (!rows.of_values) {
+    read_rows(state, stacked, rows.first_stacked<F>());
+#pragma unroll
+    for (int j = 0; j < F::kBlocks; ++j) {
+      for_tile(state.tiles[j], [&](int row, int column, float& x) {
+        const bool diagonal = kSide * rows.block + row == kSide * j + column;
+        if (diagonal) x += lambda0;
+      });
+      m.store(state.tiles[j], rows.block, j);
+      for_tile(state.tiles[j], [&](int row, int column, float& x) {
+        x = kSide * rows.block + row == kSide * j + column;
+      });
+    }
+  } else {
+    read_rows(state, stacked, rows.first_stacked<F>());
+  }
+  __syncthreads();
+  if (!factorize(m, factor)) {
+    if (threadIdx.x == 0) reporter.found(Problem::penalty_not_definite);
+  }
+  divide_by_transposed(state, factor);
+  divide_by(state, factor);
+  write_rows(state, stacked, rows.first_stacked<F>());
+}
+
+// The rows from first_row on of a matrix (rows, columns), without their padding.
+template <int n>
+__device__ void write_unpadded(Strip<n>& strip, float* to, int first_row, int rows, int columns) {
+#pragma unroll
+  for (int j = 0; j < n; ++j)
+    for_tile(strip.tiles[j], [&](int i, int column, float x) {
+      if (first_row + i < rows && kSide * j + column < columns)
+        to[(first_row + i) * columns + kSide * j + column] = x;
+    });
+}
+
+template <class T, int width>
+__global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::kAtOnce)
+    attend(const LeastSquaresArrays<T> in, const Segments segments, float* states,
+           const LeastSquaresOutputs<T> out, ProblemNote* note) {
+  using F = Format<T, width>;
+  extern __shared__ __align__(16) unsigned char memory[];
+  const ChunkMemory<F> shared(memory);
+  const WarpRows rows = WarpRows::mine<F>();
+  const SegmentPlace segment = segments.place(blockIdx.x);
+  const ChunkPlace begin = chunk_place(in.n, segment.head, segment.first);
+  const Reporter reporter{note, begin};
+  typename F::Stacked state;
+  start_segment<F>(state, memory, in.lambda0[begin.head],
+                   states + segments.offset(blockIdx.x, width), rows, reporter);
+  for (Index chunk = segment.first; chunk < segment.end; ++chunk) {
+    const ChunkPlace at = chunk_place(in.n, segment.head, chunk);
+    __syncthreads();
+    load_tokens(shared.k, in.k, at, in.n, in.n.key);
+    load_tokens(shared.q, in.q, at, in.n, in.n.key);
+    load_tokens(shared.v, in.v, at, in.n, in.n.value);
+    load_weights(shared.root, in.beta, at, in.n, [&](float weight) {
+      return checked_root(weight, {note, at});
+    });
+    wait_for_copies();
+    __syncthreads();
+    typename F::OfTokens solved, output;
+    clear(output);
+    if (rows.of_values) add_times_transposed<F::kInner>(output, state, shared.q);
+    solve_chunk<F>(solved, state, shared.k, shared.v, shared.root, shared.w, shared.gram,
+                   shared.factor, rows, {note, at});
+    if (!rows.of_values) store(solved, shared.w, rows.first());
+    __syncthreads();
+    causal_scores<F>(shared.q, shared.w, shared.scores);
+    advance_state<F>(state, solved, shared.w, rows);
+    __syncthreads();
+    if (rows.of_values) {
+      add_scores<F>(output, solved, shared.scores);
+      write_tokens(output, out.o, at, in.n, in.n.value, rows.first());
+    }
+  }
+  if (out.memory && rows.of_values && segment.end == segments.chunks)
+    write_unpadded(state, out.memory + segment.head * in.n.value * in.n.key, rows.first(),
+                   in.n.value, in.n.key);
+}
+
+// M (B, H, d, d) <- lambda0 I and what was added to it, the upper half of `totals`.
+__global__ void write_penalty(Sizes n, int width, const float* totals, const float* lambda0,
+                              double* penalty) {
+  const Index of_head = Index(n.key) * n.key;
+  for (Index i = thread_index(); i < n.all_heads() * of_head; i += thread_total()) {
+    const Index head = i / of_head, row = i % of_head / n.key, column = i % n.key;
+    penalty[i] = totals[(head * 2 * width + row) * width + column] +
+                 (row == column ? lambda0[head % n.heads] : 0.0);
+  }
+}
+
+template <class T, int width>
+Tensor run(const LeastSquaresArrays<T>& in, const LeastSquaresOutputs<T>& out, Device device) {
+  using F = Format<T, width>;
+  const Launch launch("recursive_least_squares", device);
+  const Segments segments = segments_for(in.n, F::kAtOnce, device);
+  Tensor states({segments.total(), 2 * width, width}, DType::float32, device);
+  float* sums = states.mutable_data<float>();
+  Tensor totals({in.n.all_heads(), 2 * width, width}, DType::float32, device);
+  const auto blocks = dim3(static_cast<unsigned>(segments.total()));
+  using Weighted = Split<F::kInner, width>;
+  launch(segment_sums<T, width>,
+         Grid{blocks, F::kThreads,
+              static_cast<std::size_t>(2 * F::Tokens::bytes(kTokens) + Weighted::bytes(kTokens))},
+         in, segments, sums);
+  add_up_segments(segments, 2 * width * width, sums, totals.mutable_data<float>(), false, launch);
+  launch(attend<T, width>, Grid{blocks, F::kThreads, ChunkMemory<F>::kBytes}, in, segments, sums,
+         out, problem_note(device));
+  if (out.penalty)
+    launch(write_penalty, grid_for(in.n.all_heads() * in.n.key * in.n.key), in.n, width,
+           totals.data<float>(), in.lambda0, out.penalty);
+  return states;
+}
+
+}  // namespace
+
+bool least_squares_fits(Index key, Index value, DType dtype, Device device) {
+  if (dtype != DType::bfloat16 && dtype != DType::float32) return false;
+  std::size_t needed = 0;
+  const auto need = [&](auto zero) {
+    using T = decltype(zero);
+    return dispatch_width<T>(static_cast<int>(std::max(key, value)), [&](auto width) {
+      using F = Format<T, width>;
+      needed = std::max(
+          {ChunkMemory<F>::kBytes, FirstAdjointMemory<F>::kBytes, LastAdjointMemory<F>::kBytes});
+    });
+  };
+  const bool narrow_enough = dtype == DType::bfloat16 ? need(BFloat16()) : need(float());
+  return narrow_enough && needed <= properties(device).shared_bytes;
+}
+
+template <class T>
+Tensor least_squares(const LeastSquaresArrays<T>& in, const LeastSquaresOutputs<T>& out,
+                     Device device) {
+  Tensor states;
+  dispatch_width<T>(std::max(in.n.key, in.n.value),
+                    [&](auto width) { states = run<T, width>(in, out, device); });
+  return states;
+}
+
+template Tensor least_squares(const LeastSquaresArrays<BFloat16>&,
+                              const LeastSquaresOutputs<BFloat16>&, Device);
+template Tensor least_squares(const LeastSquaresArrays<float>&, const LeastSquaresOutputs<float>&,
+                              Device);
+
+}  // namespace vla::cuda

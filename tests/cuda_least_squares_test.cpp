@@ -1,0 +1,136 @@
+// Recursive least squares on CUDA against float64 on the CPU, on the same numbers.
+
+#include "framework/framework.hpp"
+#include "models/models.hpp"
+#include "models/vla/recursive_least_squares.hpp"
+#include "tests/compare.hpp"
+#include "tests/cuda_guard.hpp"
+
+namespace vla {
+namespace {
+
+struct Setting {
+  Index batch, time, heads, key, value;
+  double lambda0 = 0.1;
+  const char* keys = "positive";  // or "signed", "repeated", "zero", "large"
+};
+
+std::ostream& operator<<(std::ostream& out, const Setting& s) {
+  return out << "B " << s.batch << ", T " << s.time << ", H " << s.heads << ", d " << s.key
+             << ", d_v " << s.value << ", lambda0 " << s.lambda0 << ", " << s.keys << " keys";
+}
+
+constexpr const char* kNames[] = {"o", "dq", "dk", "dv", "dbeta", "dlambda0"};
+
+// q, k, v, beta, lambda0 and the upstream gradient, in float64 numbers that `dtype` has.
+std::vector<Tensor> numbers(const Setting& s, DType dtype) {
+  Rng rng(11);
+  const std::string_view keys = s.keys;
+  const auto units = [&](bool repeated) {
+    Tensor x = rng.normal({s.batch, s.time, s.heads, s.key}, DType::float64);
+    Var y(x);
+    if (keys != "signed") y = elu_plus_one(y);
+    y = unit(y, 1e-6);
+    if (repeated) y = concat(std::vector<Var>(4, slice(y, 1, 0, (s.time + 3) / 4)), 1);
+    if (repeated) y = slice(y, 1, 0, s.time);
+    return y.value().clone();
+  };
+  Tensor k = units(keys == "repeated"), q = units(false);
+  if (keys == "zero")
+    for (Index i = 0; i < k.elements(); ++i)
+      if (i / (s.key * s.heads) % 3 == 0) k.mutable_data<double>()[i] = 0;
+  // M's condition number is the square of the keys' length, and float32 has 2^24 to give.
+  if (keys == "large")
+    for (Index i = 0; i < k.elements(); ++i) k.mutable_data<double>()[i] *= 4;
+  Tensor v = rng.normal({s.batch, s.time, s.heads, s.value}, DType::float64);
+  Tensor beta =
+      sigmoid(Var(rng.normal({s.batch, s.time, s.heads}, DType::float64))).value().clone();
+  if (keys == "zero" && beta.elements() > 4) beta.mutable_data<double>()[4] = 0;
+  Tensor lambda0({s.heads}, DType::float64);
+  lambda0.fill(s.lambda0);
+  Tensor upstream = rng.normal({s.batch, s.time, s.heads, s.value}, DType::float64);
+  std::vector<Tensor> all{q, k, v, beta, lambda0, upstream};
+  for (std::size_t i = 0; i < all.size(); ++i)
+    all[i] = all[i].to(i == 3 || i == 4 ? DType::float32 : dtype).to(DType::float64);
+  return all;
+}
+
+template <class Operator>
+std::vector<Tensor> results(const std::vector<Tensor>& numbers, DType dtype, Device device,
+                            Operator op) {
+  std::vector<Var> in;
+  for (std::size_t i = 0; i < 5; ++i) {
+    const DType narrow = dtype == DType::bfloat16 && i >= 3 ? DType::float32 : dtype;
+    in.push_back(Var::parameter(numbers[i].to(narrow).to(device)));
+  }
+  Tape tape;
+  const Var output = op(LeastSquaresInputs{in[0], in[1], in[2], in[3], in[4]}).output;
+  const Gradients gradients = tape.backward(output, numbers[5].to(dtype).to(device));
+  std::vector<Tensor> all{output.value()};
+  for (const Var& x : in) all.push_back(*gradients.find(x));
+  for (Tensor& x : all) x = x.to(Device{}).to(DType::float64);
+  return all;
+}
+
+double rms_error(const Tensor& a, const Tensor& b) {
+  double difference = 0, size = 0;
+  for (Index i = 0; i < a.elements(); ++i) {
+    const double x = a.data<double>()[i], y = b.data<double>()[i];
+    difference += (x - y) * (x - y);
+    size += y * y;
+  }
+  return difference == 0 ? 0 : std::sqrt(difference / size);
+}
+
+void check_setting(const Setting& setting, DType dtype, double output, double gradient) {
+  const std::vector<Tensor> in = numbers(setting, dtype);
+  const auto here = results(in, DType::float64, {}, [](const LeastSquaresInputs& inputs) {
+    return composed_least_squares(inputs);
+  });
+  const auto there = results(in, dtype, kCuda, [](const LeastSquaresInputs& inputs) {
+    BOOST_TEST(has_fused_least_squares(inputs) == (inputs.key.size(1) > kFewTokens));
+    return recursive_least_squares(inputs);
+  });
+  std::ostringstream found;
+  for (std::size_t i = 0; i < here.size(); ++i) {
+    const double error = rms_error(there[i], here[i]);
+    found << kNames[i] << " " << error << "  ";
+    // The gradient of lambda0 is one number, the sum of terms that nearly cancel.
+    const double allowed = i == 0 ? output : i == 5 ? 10 * gradient : gradient;
+    BOOST_TEST(error <= allowed,
+               dtype << ", " << setting << ": " << kNames[i] << " " << error << " > " << allowed);
+  }
+  BOOST_TEST_MESSAGE(dtype << ", " << setting << ": " << found.str());
+}
+
+const std::vector<Setting> kShapes{{2, 9, 2, 32, 32},   {1, 63, 2, 64, 64},  {1, 64, 1, 64, 64},
+                                   {2, 65, 2, 64, 64},  {1, 200, 2, 16, 16}, {1, 130, 1, 24, 24},
+                                   {1, 130, 2, 33, 7},  {1, 70, 1, 1, 1},    {2, 1000, 3, 64, 64},
+                                   {1, 300, 2, 64, 32}, {2, 3, 2, 32, 32},   {1, 5000, 1, 32, 32}};
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(cuda_least_squares)
+
+BOOST_AUTO_TEST_CASE(bfloat16_agrees_with_float64, NEEDS_CUDA) {
+  for (const Setting& setting : kShapes) check_setting(setting, DType::bfloat16, 6e-3, 1.5e-2);
+  for (const Setting& setting : {Setting{1, 300, 2, 128, 128}, Setting{1, 65, 1, 100, 128}})
+    check_setting(setting, DType::bfloat16, 6e-3, 1.5e-2);
+  for (const double lambda0 : {0.01, 0.1, 1.0})
+    for (const char* keys : {"positive", "signed", "repeated", "zero", "large"}) {
+      check_setting({1, 2048, 2, 64, 64, lambda0, keys}, DType::bfloat16, 6e-3, 1.5e-2);
+      check_setting({1, 512, 1, 128, 128, lambda0, keys}, DType::bfloat16, 6e-3, 1.5e-2);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(float32_agrees_with_float64, NEEDS_CUDA) {
+  for (const Setting& setting : kShapes) check_setting(setting, DType::float32, 1e-5, 1e-4);
+  for (const double lambda0 : {0.01, 0.1, 1.0})
+    for (const char* keys : {"positive", "signed", "repeated", "zero", "large"})
+      check_setting({1, 2048, 2, 64, 64, lambda0, keys}, DType::float32,
+                    lambda0 < 0.1 ? 1e-4 : 1e-5, lambda0 < 0.1 ? 1e-3 : 1e-4);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace vla
