@@ -99,35 +99,38 @@ __device__ bool factorize_diagonal(const Symmetric<n>& g, const Split<parts, kSi
 #pragma unroll
     for (int b = 0; b < kPart; ++b)
       x[a][b] = half ? float(row + a == column + b) : g(first + row + a, first + column + b);
-  // Element (i, j) of G, for all threads.
-  const auto of_g = [&](int i, int j) {
-    return __shfl_sync(kAll, x[i % kPart][j % kPart], i / kPart * kPart + j / kPart);
+  // Element (4 p + i, 4 q + j) of G, for all threads.
+  const auto of_g = [&](int i, int p, int j, int q) {
+    return __shfl_sync(kAll, x[i][j], p * kPart + q);
   };
   float own_pivots[kPart];
-  float pivot = of_g(0, 0);
+  float pivot = of_g(0, 0, 0, 0);
+#pragma unroll 1
+  for (int block = 0; block < kPart; ++block)
 #pragma unroll
-  for (int j = 0; j < kSide; ++j) {
-    const int block = j / kPart, within = j % kPart;
-    const float shrink = reciprocal(pivot);
+    for (int within = 0; within < kPart; ++within) {
+      const float shrink = reciprocal(pivot);
 #pragma unroll
-    for (int a = 0; a < kPart; ++a)
-      if (row + a == j) own_pivots[a] = pivot;
-    if (j + 1 == kSide) break;
-    // The next pivot ahead of its row, so that its reciprocal need not wait for that.
-    const float below = of_g(j + 1, j);
-    pivot = of_g(j + 1, j + 1) - below * shrink * below;
-    float of_row[kPart];
+      for (int a = 0; a < kPart; ++a)
+        if (a == within && rows == block) own_pivots[a] = pivot;
+      // The next pivot ahead of its row, so that its reciprocal need not wait for that. (After the
+      // last there is none, and what is computed is not used.)
+      const int next = (within + 1) % kPart, next_block = within + 1 < kPart ? block : block + 1;
+      const float below = of_g(next, next_block, within, block);
+      pivot = of_g(next, next_block, next, next_block) - below * shrink * below;
+      float of_row[kPart];
 #pragma unroll
-    for (int b = 0; b < kPart; ++b)
-      of_row[b] = __shfl_sync(kAll, x[within][b], half + block * kPart + columns);
+      for (int b = 0; b < kPart; ++b)
+        of_row[b] = __shfl_sync(kAll, x[within][b], half + block * kPart + columns);
 #pragma unroll
-    for (int a = 0; a < kPart; ++a) {
-      const float of_column = __shfl_sync(kAll, x[a][within], rows * kPart + block);
-      const float factor = row + a > j ? of_column * shrink : 0;
+      for (int a = 0; a < kPart; ++a) {
+        const float of_column = __shfl_sync(kAll, x[a][within], rows * kPart + block);
+        const bool below_pivot = rows > block || (rows == block && a > within);
+        const float factor = below_pivot ? of_column * shrink : 0;
 #pragma unroll
-      for (int b = 0; b < kPart; ++b) x[a][b] -= factor * of_row[b];
+        for (int b = 0; b < kPart; ++b) x[a][b] -= factor * of_row[b];
+      }
     }
-  }
   bool positive = true;
 #pragma unroll
   for (int a = 0; a < kPart; ++a) {
@@ -157,35 +160,34 @@ __device__ bool factorize(const Symmetric<n>& g, const Split<parts, kSide * n>& 
                           Meanwhile meanwhile) {
   const int warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp;
   bool positive = true;
-  if (warp == 0)
-    positive = factorize_diagonal(g, factor, 0);
-  else
-    meanwhile();
-  __syncthreads();
-  for (int p = 0; p + 1 < n; ++p) {
-    for (int i = p + 1 + warp; i < n; i += warps) {
-      Tile below;
-      clear(below);
-      multiply(below, negative(as_left<parts>(g.load(i, p))),
-               load_right<true>(factor, kSide * p, kSide * p));
-      store(below, factor, kSide * i, kSide * p);
-    }
-    __syncthreads();
-    const int left = n - 1 - p, blocks = left * (left + 1) / 2;
-    for (int block = warp; block < blocks; block += max(warps - 1, 1)) {
-      int i, j;
-      lower_block(block, i, j);
-      i += p + 1;
-      j += p + 1;
-      Tile rest = g.load(i, j);
-      multiply(rest, negative(load_left(factor, kSide * i, kSide * p)),
-               load_right<true>(factor, kSide * j, kSide * p));
-      g.store(rest, i, j);
-      if (warp == 0) break;
+#pragma unroll 1
+  for (int p = 0; p < n; ++p) {
+    if (p > 0) {
+      // Column p - 1 of L, and what is left of G without it.
+      for (int i = p + warp; i < n; i += warps) {
+        Tile below;
+        clear(below);
+        multiply(below, negative(as_left<parts>(g.load(i, p - 1))),
+                 load_right<true>(factor, kSide * (p - 1), kSide * (p - 1)));
+        store(below, factor, kSide * i, kSide * (p - 1));
+      }
+      __syncthreads();
+      const int blocks = (n - p) * (n - p + 1) / 2;
+      for (int block = warp; block < blocks; block += max(warps - 1, 1)) {
+        int i, j;
+        lower_block(block, i, j);
+        Tile rest = g.load(p + i, p + j);
+        multiply(rest, negative(load_left(factor, kSide * (p + i), kSide * (p - 1))),
+                 load_right<true>(factor, kSide * (p + j), kSide * (p - 1)));
+        g.store(rest, p + i, p + j);
+        if (warp == 0) break;  // the block on the diagonal is all that it waits for
+      }
     }
     if (warp == 0) {
       __syncwarp();
-      positive = factorize_diagonal(g, factor, kSide * (p + 1)) && positive;
+      positive = factorize_diagonal(g, factor, kSide * p) && positive;
+    } else if (p == 0) {
+      meanwhile();
     }
     __syncthreads();
   }

@@ -156,19 +156,49 @@ __device__ void scale_columns(Strip<n>& strip, const float* factor) {
     for_tile(strip.tiles[j], [&](int, int t, float& x) { x *= factor[kSide * j + t]; });
 }
 
-/// Writes this warp's features of a chunk's tokens, from `first_row` on, to vectors (B, T, H,
-/// size).
-template <class T, int n>
-__device__ void write_tokens(Strip<n>& strip, T* all, const ChunkPlace& at,
-                             const LeastSquaresSizes& sizes, int size, int first_row) {
-  T* to = at.vectors(all, sizes, size);
-  const Index stride = sizes.heads * size;
+/// Vectors of the chunk's tokens on their way out: warps have rows of features, memory wants
+/// tokens.
+template <class T, int columns>
+struct Outgoing {
+  static constexpr int kStride = split_stride(columns);
+  T* data;
+
+  /// Puts down a strip's features, from `first` on, of all tokens.
+  template <int n>
+  __device__ void put(Strip<n>& strip, int first) const {
+    T* place = data + first;
 #pragma unroll
-  for (int j = 0; j < n; ++j)
-    for_tile(strip.tiles[j], [&](int i, int t, float x) {
-      const int token = kSide * j + t, feature = first_row + i;
-      if (token < at.count && feature < size) to[token * stride + feature] = T(x);
-    });
+    for (int j = 0; j < n; ++j)
+      for_tile(strip.tiles[j], [&](int feature, int token, float x) {
+        place[(kSide * j + token) * kStride + feature] = T(x);
+      });
+  }
+
+  /// Writes what was put down, after a __syncthreads(), to vectors (B, T, H, size).
+  __device__ void write(T* all, const ChunkPlace& at, const LeastSquaresSizes& n, int size) const {
+    T* to = at.vectors(all, n, size);
+    const int stride = static_cast<int>(n.heads) * size;
+    constexpr int kPiece = 16 / sizeof(T);
+    if (size % kPiece == 0) {
+      for (int i = threadIdx.x; i < kTokens * columns / kPiece; i += blockDim.x) {
+        const int row = i / (columns / kPiece), column = i % (columns / kPiece) * kPiece;
+        if (row < at.count && column < size)
+          *reinterpret_cast<uint4*>(to + row * stride + column) =
+              *reinterpret_cast<const uint4*>(data + row * kStride + column);
+      }
+      return;
+    }
+    for (int i = threadIdx.x; i < kTokens * columns; i += blockDim.x) {
+      const int row = i / columns, column = i % columns;
+      if (row < at.count && column < size) to[row * stride + column] = data[row * kStride + column];
+    }
+  }
+};
+/// The same where a matrix has been.
+template <class T, int parts, int columns>
+__device__ Outgoing<T, columns> outgoing_at(const Split<parts, columns>& place) {
+  static_assert(parts * sizeof(BFloat16) >= sizeof(T));
+  return {reinterpret_cast<T*>(place.data)};
 }
 
 /// Rows of a stacked matrix (2 width, width) in global memory.

@@ -122,6 +122,7 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
     if (!rows.of_values) store(result, shared.w, rows.first());
     __syncthreads();
     write_features<F>(shared.w, out.y);
+    const auto outgoing = outgoing_at<T>(shared.q);
     if (!rows.of_values) {
       clear(result);
 #pragma unroll
@@ -129,9 +130,10 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
         add_outer(result, load_left<true>(shared.memory, kSide * p, rows.first()),
                   [&](int j) { return load_right<true>(shared.upstream, kSide * j, kSide * p); });
       add_scores<F>(result, solved, shared.upstream_scores);
-      write_tokens(result, query_gradient, at, in.n, in.n.key, rows.first());
+      outgoing.put(result, rows.first());
     }
     __syncthreads();
+    outgoing.write(query_gradient, at, in.n, in.n.key);
     if (!rows.of_values) store(result, shared.w, rows.first());
     __syncthreads();
     write_features<F>(shared.w, out.h);
@@ -313,10 +315,11 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
     add_up_products<F>(result, rows.of_values ? shared.v : shared.k, rows,
                        rows.of_values ? shared.value_products : shared.key_products);
     scale_columns(result, shared.weight);
-    if (rows.of_values)
-      write_tokens(result, out.v, at, in.n, in.n.value, rows.first());
-    else
-      write_tokens(result, out.k, at, in.n, in.n.key, rows.first());
+    const auto to_keys = outgoing_at<T>(shared.k), to_values = outgoing_at<T>(shared.v);
+    (rows.of_values ? to_values : to_keys).put(result, rows.first());
+    __syncthreads();
+    to_keys.write(out.k, at, in.n, in.n.key);
+    to_values.write(out.v, at, in.n, in.n.value);
     float* beta_gradient = at.vectors(out.beta, in.n, 1);
     for (int t = threadIdx.x; t < at.count; t += blockDim.x)
       beta_gradient[t * in.n.heads] = (shared.value_products[t] + shared.key_products[t]) / 2;

@@ -150,10 +150,13 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
     causal_scores<F>(shared.q, shared.w, shared.scores);
     advance_state<F>(state, solved, shared.w, rows);
     __syncthreads();
+    const auto outgoing = outgoing_at<T>(shared.q);
     if (rows.of_values) {
       add_scores<F>(output, solved, shared.scores);
-      write_tokens(output, out.o, at, in.n, in.n.value, rows.first());
+      outgoing.put(output, rows.first());
     }
+    __syncthreads();
+    outgoing.write(out.o, at, in.n, in.n.value);
   }
   if (out.memory && rows.of_values && segment.end == segments.chunks)
     write_unpadded(
