@@ -1,0 +1,156 @@
+// Rows of a head between a tensor (B, T, H, width), where they lie H width elements apart, and
+// matrices in shared memory and in registers.
+#pragma once
+
+#include "framework/cuda/piece.cuh"
+#include "framework/cuda/strip.cuh"
+
+namespace vla::cuda {
+
+/// One head of one sequence: row t begins at data + t * stride.
+template <class T>
+struct HeadRows {
+  T* data;
+  Index stride, count;
+  int width;
+  __device__ T* row(Index t) const { return data + t * stride; }
+};
+
+/// Head `head` % heads of sequence `head` / heads of a tensor (B, time, heads, width).
+template <class T>
+__device__ HeadRows<T> head_rows(T* data, Index head, Index time, Index heads, Index width) {
+  return {data + (head / heads * time * heads + head % heads) * width, heads * width, time,
+          static_cast<int>(width)};
+}
+
+/// Begins a copy of `size` bytes, 4 or 16, to shared memory; zeros where `inside` is false.
+template <int size>
+__device__ void begin_copy(void* to, const void* from, bool inside) {
+  const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
+  const int bytes = inside ? size : 0;
+  if constexpr (size == 16)  // past the L1 cache: a block reads everything once
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :
+                 : "r"(address), "l"(from), "r"(bytes)
+                 : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;"
+                 :
+                 : "r"(address), "l"(from), "r"(bytes)
+                 : "memory");
+}
+/// Waits for the copies that this thread has begun. The others' are there after a barrier.
+__device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+/// Calls work(i) for i < count, shared out among the block's threads.
+template <int count, int threads, class Work>
+__device__ void for_block(Work work) {
+#pragma unroll
+  for (int begin = 0; begin < count; begin += threads) {
+    const int i = begin + static_cast<int>(threadIdx.x);
+    if (count % threads == 0 || i < count) work(i);
+  }
+}
+
+/// Begins to bring the rows from `first` on to shared memory, with zeros beyond the last row and
+/// column. Copies of 16 bytes need rows that begin at multiples of that; others go one by one.
+template <int rows, int threads, int columns>
+__device__ void begin_load(const HeadRows<const BFloat16>& from, Index first,
+                           const Split<1, columns>& to) {
+  constexpr int size = Pack<BFloat16>::kSize, packs = columns / size;
+  for_block<rows * packs, threads>([&](int i) {
+    const int row = i / packs, column = i % packs * size;
+    const bool inside = first + row < from.count;
+    const BFloat16* source = inside ? from.row(first + row) + column : from.data;
+    BFloat16* target = to.at(0, row, column);
+    if (from.width % size == 0)
+      begin_copy<16>(target, column < from.width ? source : from.data,
+                     inside && column < from.width);
+    else
+      for (int j = 0; j < size; ++j)
+        target[j] = inside && column + j < from.width ? source[j] : BFloat16(0.0f);
+  });
+}
+/// The same of float32, which is split on the way: nothing is left to wait for.
+template <int rows, int threads, int parts, int columns>
+__device__ void begin_load(const HeadRows<const float>& from, Index first,
+                           const Split<parts, columns>& to) {
+  constexpr int pairs = columns / 2;
+  for_block<rows * pairs, threads>([&](int i) {
+    const int row = i / pairs, column = i % pairs * 2;
+    const auto element = [&](int j) {
+      return first + row < from.count && j < from.width ? from.row(first + row)[j] : 0.0f;
+    };
+    std::uint32_t split[parts];
+    split_pair(element(column), element(column + 1), split);
+#pragma unroll
+    for (int part = 0; part < parts; ++part)
+      *reinterpret_cast<std::uint32_t*>(to.at(part, row, column)) = split[part];
+  });
+}
+
+/// Writes 16 rows from `first` on, as many rows and columns as there are, times `factors[j]` in
+/// this thread's rows tile_row(j).
+template <class T, int n>
+__device__ void write(const Strip<n>& strip, const float (&factors)[2], const HeadRows<T>& to,
+                      Index first) {
+#pragma unroll
+  for (int j = 0; j < 2; ++j) {
+    if (first + tile_row(j) >= to.count) continue;
+    T* const row = to.row(first + tile_row(j));
+#pragma unroll
+    for (int block = 0; block < n; ++block)
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int column = kSide * block + tile_column(i);
+        const float* values = strip.tiles[block].values[i] + 2 * j;
+        const Piece<T, 2> pair{{T(factors[j] * values[0]), T(factors[j] * values[1])}};
+        if (to.width % 2 == 0 && column < to.width) {
+          write_piece<2>(row + column, pair);
+        } else {
+          if (column < to.width) row[column] = pair.elements[0];
+          if (column + 1 < to.width) row[column + 1] = pair.elements[1];
+        }
+      }
+  }
+}
+
+/// sums[i] = the rows from `x_row` + 16 i on of x times the rows of z from `z_row` on, transposed.
+template <int m, int n, int parts, int columns>
+__device__ void multiply_rows(Strip<n> (&sums)[m], const Split<parts, columns>& x, int x_row,
+                              const Split<parts, columns>& z, int z_row) {
+#pragma unroll
+  for (int i = 0; i < m; ++i) clear(sums[i]);
+#pragma unroll
+  for (int p = 0; p < columns; p += kSide) {
+    Left<parts> left[m];
+#pragma unroll
+    for (int i = 0; i < m; ++i) left[i] = load_left(x, x_row + kSide * i, p);
+#pragma unroll
+    for (int j = 0; j < n; ++j) {
+      const Right<parts> right = load_right<true>(z, z_row + kSide * j, p);
+#pragma unroll
+      for (int i = 0; i < m; ++i) multiply(sums[i].tiles[j], left[i], right);
+    }
+  }
+}
+
+/// sums[i] += weights[i] times the rows of z from `z_row` on.
+template <int m, int n, int parts, int columns>
+__device__ void add_products(Strip<columns / kSide> (&sums)[m], const Strip<n> (&weights)[m],
+                             const Split<parts, columns>& z, int z_row) {
+#pragma unroll
+  for (int p = 0; p < n; ++p) {
+    Left<parts> left[m];
+#pragma unroll
+    for (int i = 0; i < m; ++i) left[i] = as_left<parts>(weights[i].tiles[p]);
+#pragma unroll
+    for (int j = 0; j < columns / kSide; ++j) {
+      const Right<parts> right = load_right(z, z_row + kSide * p, kSide * j);
+#pragma unroll
+      for (int i = 0; i < m; ++i) multiply(sums[i].tiles[j], left[i], right);
+    }
+  }
+}
+
+}  // namespace vla::cuda
