@@ -57,19 +57,25 @@ __device__ void for_block(Work work) {
 template <int rows, int threads, int columns>
 __device__ void begin_load(const HeadRows<const BFloat16>& from, Index first,
                            const Split<1, columns>& to) {
-  constexpr int size = Pack<BFloat16>::kSize, packs = columns / size;
-  for_block<rows * packs, threads>([&](int i) {
-    const int row = i / packs, column = i % packs * size;
-    const bool inside = first + row < from.count;
-    const BFloat16* source = inside ? from.row(first + row) + column : from.data;
-    BFloat16* target = to.at(0, row, column);
-    if (from.width % size == 0)
-      begin_copy<16>(target, column < from.width ? source : from.data,
-                     inside && column < from.width);
-    else
+  constexpr int size = Pack<BFloat16>::kSize, packs = columns / size, step = threads / packs;
+  static_assert(threads % packs == 0);
+  // A thread stays in its column, so that all but a step down is computed once.
+  const int row = threadIdx.x / packs, column = threadIdx.x % packs * size;
+  const int left = static_cast<int>(min(from.count - first, Index(rows))) - row;
+  const BFloat16* source = from.row(first + row) + column;
+  BFloat16* const target = to.at(0, row, column);
+#pragma unroll
+  for (int i = 0; i < rows; i += step, source += step * from.stride) {
+    if (rows % step != 0 && row + i >= rows) break;
+    BFloat16* const into = target + i * to.kStride;
+    if (from.width % size == 0) {
+      const bool inside = i < left && column < from.width;
+      begin_copy<16>(into, inside ? source : from.data, inside);
+    } else {
       for (int j = 0; j < size; ++j)
-        target[j] = inside && column + j < from.width ? source[j] : BFloat16(0.0f);
-  });
+        into[j] = i < left && column + j < from.width ? source[j] : BFloat16(0.0f);
+    }
+  }
 }
 /// The same of float32, which is split on the way: nothing is left to wait for.
 template <int rows, int threads, int parts, int columns>
@@ -115,25 +121,55 @@ __device__ void write(const Strip<n>& strip, const float (&factors)[2], const He
   }
 }
 
-/// sums[i] = the rows from `x_row` + 16 i on of x times the rows of z from `z_row` on, transposed.
-template <int m, int n, int parts, int columns>
-__device__ void multiply_rows(Strip<n> (&sums)[m], const Split<parts, columns>& x, int x_row,
-                              const Split<parts, columns>& z, int z_row) {
+/// sums[i] = 16 rows of x times the rows of z from `z_row` on, transposed; left(i, p) gives those
+/// rows' block p as left operand.
+template <int m, int n, int parts, int columns, class LeftOf>
+__device__ void multiply_rows(Strip<n> (&sums)[m], LeftOf left_of, const Split<parts, columns>& z,
+                              int z_row) {
 #pragma unroll
   for (int i = 0; i < m; ++i) clear(sums[i]);
 #pragma unroll
-  for (int p = 0; p < columns; p += kSide) {
+  for (int p = 0; p < columns / kSide; ++p) {
     Left<parts> left[m];
 #pragma unroll
-    for (int i = 0; i < m; ++i) left[i] = load_left(x, x_row + kSide * i, p);
+    for (int i = 0; i < m; ++i) left[i] = left_of(i, p);
 #pragma unroll
     for (int j = 0; j < n; ++j) {
-      const Right<parts> right = load_right<true>(z, z_row + kSide * j, p);
+      const Right<parts> right = load_right<true>(z, z_row + kSide * j, kSide * p);
 #pragma unroll
       for (int i = 0; i < m; ++i) multiply(sums[i].tiles[j], left[i], right);
     }
   }
 }
+
+/// The rows of a warp as left operands, either read each time they are wanted or held in registers.
+template <bool held, int strips, int parts, int columns>
+class RowsOfWarp {
+ public:
+  /// With `held` the matrix must be there.
+  __device__ RowsOfWarp(const Split<parts, columns>& x, int row) : x_(x), row_(row) {
+    if constexpr (held)
+#pragma unroll
+      for (int i = 0; i < strips; ++i)
+#pragma unroll
+        for (int p = 0; p < columns / kSide; ++p) held_[i][p] = read(i, p);
+  }
+  __device__ Left<parts> operator()(int i, int p) const {
+    if constexpr (held)
+      return held_[i][p];
+    else
+      return read(i, p);
+  }
+
+ private:
+  __device__ Left<parts> read(int i, int p) const {
+    return load_left(x_, row_ + kSide * i, kSide * p);
+  }
+
+  Split<parts, columns> x_;
+  int row_;
+  Left<parts> held_[held ? strips : 1][columns / kSide];
+};
 
 /// sums[i] += weights[i] times the rows of z from `z_row` on.
 template <int m, int n, int parts, int columns>

@@ -73,8 +73,8 @@ Var softmax_attention_weights(const Var& query, const Var& key) {
   const double shrink = 1 / std::sqrt(static_cast<double>(n.key));
   Var scores = matmul(swap_heads(scale(query, shrink)), swap_heads(key), {.transpose_b = true});
   if (const Index before = n.keys - n.time; before > 0)
-    scores = concat({slice(scores, -1, 0, before), causal_mask(slice(scores, -1, before, n.keys))},
-                    -1);
+    scores =
+        concat({slice(scores, -1, 0, before), causal_mask(slice(scores, -1, before, n.keys))}, -1);
   else
     scores = causal_mask(scores);
   return softmax(scores);

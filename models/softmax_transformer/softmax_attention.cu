@@ -20,31 +20,46 @@ using Sizes = SoftmaxAttentionSizes;
 
 constexpr int kMostWidth = 128;
 
-/// What a block works on: `kRows` rows that stay, a strip of 16 `strips` of them to each of `warps`
-/// warps, against `kColumns` rows at a time that pass by. Of those there are two stages in shared
-/// memory: one is multiplied while the next arrives.
-template <class T, int width, int warps, int strips, int columns>
+/// How a block shares out its work. A warp has `strips` strips of 16 rows that stay, against
+/// `columns` rows at a time that pass by, `at_once` of them in registers. With `held` the rows that
+/// stay are in registers too, where they would otherwise be read from shared memory for each tile.
+struct Shares {
+  int warps, strips, columns, at_once;
+  bool held;
+};
+
+// As measured on an H100 (8 to 12 choices for each kernel). Two strips halve what is read from
+// shared memory, which is as busy as the tensor cores; where they or the rows held do not fit
+// beside the sums into 255 registers, one of the two has to go. float32 has three parts of
+// everything.
+constexpr Shares forward_shares(bool bfloat16, int width) {
+  if (!bfloat16) return {.warps = 4, .strips = 1, .columns = 16, .at_once = 16, .held = false};
+  return {.warps = 4, .strips = 2, .columns = 64, .at_once = 64, .held = width <= 64};
+}
+constexpr Shares gradient_shares(bool bfloat16, int width, bool of_keys) {
+  if (!bfloat16) return {.warps = 4, .strips = 1, .columns = 16, .at_once = 16, .held = false};
+  if (width <= 64) return {.warps = 4, .strips = 2, .columns = 64, .at_once = 32, .held = !of_keys};
+  if (of_keys) return {.warps = 8, .strips = 1, .columns = 64, .at_once = 16, .held = true};
+  return {.warps = 4, .strips = 2, .columns = 32, .at_once = 32, .held = false};
+}
+
+/// The rows that pass by have two stages in shared memory: one is multiplied while the next
+/// arrives.
+template <class T, int width, Shares shares>
 struct Plan {
   static constexpr int kParts = std::is_same_v<T, BFloat16> ? 1 : 3;
-  static constexpr int kBlocks = width / kSide;
-  static constexpr int kStrips = strips, kThreads = kWarp * warps;
-  static constexpr int kRowsOfWarp = kSide * strips, kRows = kRowsOfWarp * warps;
-  static constexpr int kColumns = columns;
+  static constexpr int kWidth = width, kBlocks = width / kSide;
+  static constexpr int kStrips = shares.strips, kThreads = kWarp * shares.warps;
+  static constexpr int kRowsOfWarp = kSide * kStrips, kRows = kRowsOfWarp * shares.warps;
+  static constexpr int kColumns = shares.columns, kAtOnce = shares.at_once;
+  static constexpr bool kHeld = shares.held;
   using Matrix = Split<kParts, width>;
   static constexpr int kStay = Matrix::bytes(kRows), kPass = Matrix::bytes(kColumns);
 };
-
-// Widths to 64 leave room in the registers for two strips of a warp, which halves what is read from
-// shared memory; the parts of float32 are too large for that.
 template <class T, int width>
-using ForwardPlan = std::conditional_t<std::is_same_v<T, BFloat16>, Plan<T, width, 4, 2, 64>,
-                                       Plan<T, width, 4, 1, 16>>;
+using ForwardPlan = Plan<T, width, forward_shares(std::is_same_v<T, BFloat16>, width)>;
 template <class T, int width, bool of_keys>
-using GradientPlan = std::conditional_t<
-    std::is_same_v<T, float>, Plan<T, width, 4, 1, 16>,
-    std::conditional_t<width <= 64, Plan<T, width, 4, 2, 64>,
-                       std::conditional_t<of_keys, Plan<T, width, 8, 1, 64>,
-                                          Plan<T, width, 4, 2, 64>>>>;
+using GradientPlan = Plan<T, width, gradient_shares(std::is_same_v<T, BFloat16>, width, of_keys)>;
 
 template <class P>
 constexpr std::size_t forward_bytes() {
@@ -118,7 +133,8 @@ struct RunningSoftmax {
                 [&](int j, int, float score) { largest[i][j] = fmaxf(largest[i][j], score); });
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
-        largest[i][j] = scale * combine_row(largest[i][j], [](float a, float b) { return fmaxf(a, b); });
+        largest[i][j] =
+            scale * combine_row(largest[i][j], [](float a, float b) { return fmaxf(a, b); });
         follow = follow || largest[i][j] > shift[i][j] + kSlack;
       }
     }
@@ -150,6 +166,7 @@ __global__ void __launch_bounds__(P::kThreads)
     forward_kernel(const Sizes n, const T* q, const T* k, const T* v, T* o, float* log_sums,
                    const float scale) {
   extern __shared__ __align__(16) unsigned char memory[];
+  static_assert(P::kAtOnce == P::kColumns);
   using Matrix = typename P::Matrix;
   const Matrix queries = matrix_at<Matrix>(memory, 0, P::kRows);
   const auto keys = [&](int stage) {
@@ -172,6 +189,11 @@ __global__ void __launch_bounds__(P::kThreads)
   const int row = threadIdx.x / kWarp * P::kRowsOfWarp;
   const Index position = before + first + row;  // of the warp's first query among the keys
   const Index end = min(n.keys, before + first + P::kRows);
+  if constexpr (P::kHeld) {
+    wait_for_copies();
+    __syncthreads();
+  }
+  const RowsOfWarp<P::kHeld, P::kStrips, P::kParts, P::kWidth> rows(queries, row);
   Strip<P::kBlocks> outputs[P::kStrips];
 #pragma unroll
   for (int i = 0; i < P::kStrips; ++i) clear(outputs[i]);
@@ -183,7 +205,7 @@ __global__ void __launch_bounds__(P::kThreads)
     if (key + P::kColumns < end) begin_stage(key + P::kColumns, stage ^ 1);
     if (key >= position + P::kRowsOfWarp) continue;  // later than all queries of the warp
     Strip<P::kColumns / kSide> scores[P::kStrips];
-    multiply_rows(scores, queries, row, keys(stage), 0);
+    multiply_rows(scores, rows, keys(stage), 0);
     if (key + P::kColumns > position + 1)
 #pragma unroll
       for (int i = 0; i < P::kStrips; ++i) {
@@ -207,7 +229,8 @@ __global__ void __launch_bounds__(P::kThreads)
       if (threadIdx.x % 4 == 0 && query < n.time)
         log_sums[head * n.time + query] = softmax.shift[i][j] + log2f(sum);
     }
-    write(outputs[i], factors, head_rows(o, head, n.time, n.heads, n.value), first + row + kSide * i);
+    write(outputs[i], factors, head_rows(o, head, n.time, n.heads, n.value),
+          first + row + kSide * i);
   }
 }
 
@@ -256,7 +279,6 @@ __global__ void __launch_bounds__(P::kThreads)
                     const float shrink) {
   extern __shared__ __align__(16) unsigned char memory[];
   using Matrix = typename P::Matrix;
-  constexpr int kBlock = P::kColumns < 32 ? P::kColumns : 32;  // columns at a time in registers
   const Matrix x = matrix_at<Matrix>(memory, 0, P::kRows);
   const Matrix y = matrix_at<Matrix>(memory, P::kStay, P::kRows);
   const auto z = [&](int stage) {
@@ -314,37 +336,45 @@ __global__ void __launch_bounds__(P::kThreads)
     clear(dx[i]);
     if constexpr (of_keys) clear(dy[i]);
   }
+  if constexpr (P::kHeld) {
+    wait_for_copies();
+    __syncthreads();
+  }
+  const RowsOfWarp<P::kHeld, P::kStrips, P::kParts, P::kWidth> x_rows(x, row), y_rows(y, row);
   int stage = 0;
   for (Index other = begin; other < end; other += P::kColumns, stage ^= 1) {
     wait_for_copies();
     __syncthreads();  // this stage is there for all, and all are done with the other
     if (other + P::kColumns < end) begin_stage(other + P::kColumns, stage ^ 1);
 #pragma unroll 1
-    for (int part = 0; part < P::kColumns; part += kBlock) {
+    for (int part = 0; part < P::kColumns; part += P::kAtOnce) {
       // How much later the first query is than the first key, of this warp and these columns.
       const int later = static_cast<int>(of_keys ? before + other + part - first - row
                                                  : before + first + row - other - part);
-      constexpr int queries = of_keys ? kBlock : P::kRowsOfWarp;
-      constexpr int keys = of_keys ? P::kRowsOfWarp : kBlock;
+      constexpr int queries = of_keys ? P::kAtOnce : P::kRowsOfWarp;
+      constexpr int keys = of_keys ? P::kRowsOfWarp : P::kAtOnce;
       if (later + queries <= 0) continue;  // no query sees any key
-      Strip<kBlock / kSide> weights[P::kStrips], slopes[P::kStrips];
-      multiply_rows(weights, x, row, z(stage), part);
-      multiply_rows(slopes, y, row, w(stage), part);
-      const bool all_seen = later >= keys - 1;
+      Strip<P::kAtOnce / kSide> weights[P::kStrips], slopes[P::kStrips];
+      multiply_rows(weights, x_rows, z(stage), part);
+      multiply_rows(slopes, y_rows, w(stage), part);
+      if (later < keys - 1)  // the first query does not see the last key
+#pragma unroll
+        for (int i = 0; i < P::kStrips; ++i)
+          for_strip(weights[i], [&](int j, int column, float& score) {
+            const int line = kSide * i + tile_row(j);
+            if (of_keys ? column + later < line : line + later < column) score = -INFINITY;
+          });
       const float* const log_sum = columns + 2 * stage * P::kColumns + part;
 #pragma unroll
       for (int i = 0; i < P::kStrips; ++i)
         for_strip(weights[i], [&](int j, int column, float& weight) {
-          const float shift = of_keys ? log_sum[column] : row_log_sum[i][j];
-          const int line = kSide * i + tile_row(j);
-          const bool seen = all_seen || (of_keys ? column + later >= line : line + later >= column);
-          weight = seen ? power_of_two(weight * scale - shift) : 0;
+          weight = power_of_two(weight * scale - (of_keys ? log_sum[column] : row_log_sum[i][j]));
         });
       if constexpr (of_keys) add_products(dy, weights, w(stage), part);
 #pragma unroll
       for (int i = 0; i < P::kStrips; ++i)
 #pragma unroll
-        for (int block = 0; block < kBlock / kSide; ++block)
+        for (int block = 0; block < P::kAtOnce / kSide; ++block)
 #pragma unroll
           for (int c = 0; c < 2; ++c)
 #pragma unroll
@@ -398,9 +428,7 @@ Grid grid_of(const Sizes& n, Index rows, std::size_t bytes) {
 
 double shrink_of(const Sizes& n) { return 1 / std::sqrt(static_cast<double>(n.key)); }
 /// Powers are of 2: scores are multiplied by the logarithm of e too.
-float scale_of(const Sizes& n) {
-  return static_cast<float>(shrink_of(n) * 1.4426950408889634);
-}
+float scale_of(const Sizes& n) { return static_cast<float>(shrink_of(n) * 1.4426950408889634); }
 
 }  // namespace
 
@@ -410,10 +438,9 @@ bool has_softmax_attention(const Sizes& n, DType dtype, Device device) {
   bool fits = false;
   with_width(n, dtype, [&](auto zero, auto width) {
     using T = decltype(zero);
-    const std::size_t most =
-        std::max({forward_bytes<ForwardPlan<T, width>>(),
-                  gradient_bytes<GradientPlan<T, width, true>>(),
-                  gradient_bytes<GradientPlan<T, width, false>>()});
+    const std::size_t most = std::max({forward_bytes<ForwardPlan<T, width>>(),
+                                       gradient_bytes<GradientPlan<T, width, true>>(),
+                                       gradient_bytes<GradientPlan<T, width, false>>()});
     fits = most <= properties(device).shared_bytes;
   });
   return fits;
@@ -433,27 +460,32 @@ void softmax_attention(const Sizes& n, const Tensor& q, const Tensor& k, const T
 void softmax_attention_gradient(const Sizes& n, const Tensor& q, const Tensor& k, const Tensor& v,
                                 const Tensor& o, const Tensor& log_sums, const Tensor& d_o,
                                 Tensor& dq, Tensor& dk, Tensor& dv) {
-  const Launch launch("softmax_attention gradient", q.device());
   Tensor dots = empty_like(log_sums);
   with_width(n, q.dtype(), [&](auto zero, auto width) {
     using T = decltype(zero);
     with_piece_size<T>(n.value, [&](auto size) {
-      launch(dots_kernel<T, size>, grid_for(8 * n.batch * n.time * n.heads), n, o.data<T>(),
-             d_o.data<T>(), dots.mutable_data<float>());
+      Launch("softmax_attention do . o", q.device())(
+          dots_kernel<T, size>, grid_for(8 * n.batch * n.time * n.heads), n, o.data<T>(),
+          d_o.data<T>(), dots.mutable_data<float>());
     });
-    const GradientArrays<T> arrays{q.data<T>(),           k.data<T>(),
-                                   v.data<T>(),           d_o.data<T>(),
-                                   log_sums.data<float>(), dots.data<float>(),
-                                   dq.mutable_data<T>(),  dk.mutable_data<T>(),
+    const GradientArrays<T> arrays{q.data<T>(),
+                                   k.data<T>(),
+                                   v.data<T>(),
+                                   d_o.data<T>(),
+                                   log_sums.data<float>(),
+                                   dots.data<float>(),
+                                   dq.mutable_data<T>(),
+                                   dk.mutable_data<T>(),
                                    dv.mutable_data<T>()};
     const auto shrink = static_cast<float>(shrink_of(n));
     using OfKeys = GradientPlan<T, width, true>;
-    launch(gradient_kernel<T, OfKeys, true>, grid_of<OfKeys>(n, n.keys, gradient_bytes<OfKeys>()),
-           n, arrays, scale_of(n), shrink);
+    Launch("softmax_attention dk dv", q.device())(
+        gradient_kernel<T, OfKeys, true>, grid_of<OfKeys>(n, n.keys, gradient_bytes<OfKeys>()), n,
+        arrays, scale_of(n), shrink);
     using OfQueries = GradientPlan<T, width, false>;
-    launch(gradient_kernel<T, OfQueries, false>,
-           grid_of<OfQueries>(n, n.time, gradient_bytes<OfQueries>()), n, arrays, scale_of(n),
-           shrink);
+    Launch("softmax_attention dq", q.device())(
+        gradient_kernel<T, OfQueries, false>,
+        grid_of<OfQueries>(n, n.time, gradient_bytes<OfQueries>()), n, arrays, scale_of(n), shrink);
   });
 }
 

@@ -28,8 +28,7 @@ SoftmaxTransformer::Heads SoftmaxTransformer::heads_of(const Var& x, const Carry
 
 Var SoftmaxTransformer::advance(const Var& x, const Carry& carry) {
   const Heads heads = heads_of(x, carry);
-  return projections_.output(
-      merge_heads(softmax_attention(heads.query, heads.key, heads.value)));
+  return projections_.output(merge_heads(softmax_attention(heads.query, heads.key, heads.value)));
 }
 
 Diagnostics SoftmaxTransformer::diagnose(const Var& x, const Tensor&,
