@@ -5,7 +5,13 @@
 //
 // Products are of one bfloat16 part for bfloat16 inputs: scores are exact but for the order of
 // their sum, weights and their gradients are rounded to 2^-9 each before they are multiplied on.
-// float32 inputs have three parts, so that products are as good as those of float32.
+// float32 inputs have three parts, whose products are as good as float32's; the tensor cores cut
+// sums off where float32 rounds them, so that errors grow with T. Measured against float64 on an
+// H100, largest relative RMS over the tests' widths and lengths up to 1000:
+//
+//               o        gradients   gradients at scores 50 times as large
+//   bfloat16    2.4e-3   4.7e-3      7.3e-3
+//   float32     2.5e-6   9.3e-6      1.1e-5
 //
 // Every sum is in one thread and one order: nothing depends on the order in which blocks run. That
 // is why backward is two kernels, one with the gradients of a block's keys, one with those of its
