@@ -1,4 +1,4 @@
-// Softmax attention on CUDA; it is in softmax_attention.cu.
+// Softmax attention on CUDA; it is in softmax_attention.cu and softmax_attention_gradient.cu.
 #pragma once
 
 #include "models/softmax_transformer/softmax_attention.hpp"
