@@ -38,9 +38,11 @@ PenaltySizes checked_sizes(const Var& x, const Penalty& penalty,
           penalty.forget.shape(), " is not (", n.batch, ", ", n.time, ", ", n.heads, ")");
   check(penalty.lambda0.shape() == Shape({n.heads}), "inverse_penalty: lambda0 ",
         penalty.lambda0.shape(), " is not (", n.heads, ")");
+  const bool narrow = x.dtype() == DType::bfloat16;  // weights and lambda0 need not be
   for (const Var* part : {&penalty.directions, &penalty.weights, &penalty.forget, &penalty.lambda0})
     if (part->defined())
-      check(part->dtype() == x.dtype() && part->device() == x.device(),
+      check((part->dtype() == x.dtype() || (narrow && part->dtype() == DType::float32)) &&
+                part->device() == x.device(),
             "inverse_penalty: inputs are ", x.dtype(), " on ", x.device(), " and ", part->dtype(),
             " on ", part->device(), "; one type and one device are needed");
   const PenaltyState& state = options.initial;
@@ -107,6 +109,100 @@ std::vector<Tensor> gradients(const PenaltySizes& n, const InversePenaltyOptions
   return {dx, du, dweights, dforget, dlambda0};
 }
 
+// Whether the kernels on tensor cores are for this: the usual penalty, as in exact VLA.
+bool runs_on_tensor_cores(const Var& x, const Penalty& penalty,
+                          const InversePenaltyOptions& options) {
+  const Var& u = penalty.directions;
+  if (!x.defined() || !u.defined() || u.dtype() != x.dtype() || penalty.forget.defined())
+    return false;
+  const auto one_per_token = [](const Shape& s) {
+    return s.rank() == 4 || (s.rank() == 5 && s[3] == 1);
+  };
+  const PenaltyState& state = options.initial;
+  const bool begins = !state.penalty.defined() && !state.inverse.defined() &&
+                      !state.kept.defined() && state.tokens == 0;
+  if (!one_per_token(x.shape()) || !one_per_token(u.shape()) || !begins || options.chunk != 0 ||
+      options.restore_period != 0 || options.form == OperatorForm::step ||
+      x.size(1) <= kFewTokens || x.value().elements() == 0)
+    return false;
+  return on_device(
+      "inverse_penalty", x.device(), [] { return false; },
+      [&] { return cuda::tensor_cores_fit_penalty(x.size(-1), x.dtype(), x.device()); });
+}
+
+// Calls function with a number of that type, which is bfloat16 or float32.
+template <class Function>
+void dispatch_narrow(DType dtype, Function&& function) {
+  if (dtype == DType::bfloat16)
+    function(BFloat16());
+  else
+    function(float());
+}
+
+template <class T>
+cuda::TensorCorePenalty<T> tensor_core_arrays(const PenaltySizes& n, const Tensor& x,
+                                              const Tensor& u, const Tensor& weights,
+                                              const Tensor& lambda0) {
+  return {{n.batch, n.time, n.heads, static_cast<int>(n.width), 0},
+          x.data<T>(),
+          u.data<T>(),
+          data_or_null<float>(weights),
+          lambda0.data<float>()};
+}
+
+std::vector<Tensor> tensor_core_gradients(const PenaltySizes& n, const BackwardContext& at) {
+  const Tensor &x = at.saved(0), &u = at.saved(1), &weights = at.saved(2), &lambda0 = at.saved(3);
+  Tensor dx = empty_like(x), du = empty_like(u), dlambda0 = empty_like(lambda0);
+  Tensor dweights = weights.defined() ? empty_like(weights) : Tensor();
+  dispatch_narrow(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const auto in = tensor_core_arrays<T>(n, x, u, weights, lambda0);
+    const cuda::TensorCoreGradients<T> out{
+        dx.mutable_data<T>(), du.mutable_data<T>(),
+        weights.defined() ? dweights.mutable_data<float>() : nullptr,
+        dlambda0.mutable_data<float>()};
+    on_device(
+        "inverse_penalty", x.device(), [] {},
+        [&] {
+          cuda::adjoint_on_tensor_cores(in, at.saved(4), at.gradient().data<T>(), out, x.device());
+        });
+  });
+  return {dx, du, dweights, dlambda0};
+}
+
+InversePenaltyResult on_tensor_cores(const PenaltySizes& n, const Var& x, const Penalty& penalty,
+                                     CallSite site) {
+  // One number a token, and one a head: bfloat16 would save nothing.
+  const auto wide = [&](const Var& part) {
+    return part.defined() && part.dtype() == DType::bfloat16 ? cast(part, DType::float32, site)
+                                                             : part;
+  };
+  const Var &u = penalty.directions, weights = wide(penalty.weights),
+            lambda0 = wide(penalty.lambda0);
+  const Device device = x.device();
+  Tensor y = empty_like(x.value()), starts;
+  PenaltyState state{
+      .penalty = Tensor({n.batch, n.heads, n.width, n.width}, DType::float64, device),
+      .kept = Tensor::full({n.batch, n.heads}, 1, DType::float64, device),
+      .tokens = n.time};
+  const Tensor weight_values = value_or_none(weights);
+  dispatch_narrow(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const auto in = tensor_core_arrays<T>(n, x.value(), u.value(), weight_values, lambda0.value());
+    on_device(
+        "inverse_penalty", device, [] {},
+        [&] {
+          starts = cuda::apply_on_tensor_cores(in, y.mutable_data<T>(),
+                                               state.penalty.mutable_data<double>(), device);
+        });
+  });
+  Var output = record(
+      "inverse_penalty", y, {x, u, weights, lambda0},
+      {x.value(), u.value(), weight_values, lambda0.value(), starts},
+      [n](const BackwardContext& at) { return tensor_core_gradients(n, at); }, site);
+  return {output, state};
+}
+
 // The same with everything narrower than `dtype` widened to it; the output is of the type of x.
 InversePenaltyResult computed_in(DType dtype, const Var& x, const Penalty& penalty,
                                  const InversePenaltyOptions& options, CallSite site) {
@@ -130,10 +226,12 @@ InversePenaltyResult computed_in(DType dtype, const Var& x, const Penalty& penal
 
 InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,
                                      const InversePenaltyOptions& options, CallSite site) {
-  // bfloat16 is for what goes in and out.
-  if (x.defined() && x.dtype() == DType::bfloat16)
+  const bool tensor_cores = runs_on_tensor_cores(x, penalty, options);
+  // Elsewhere bfloat16 is for what goes in and out.
+  if (!tensor_cores && x.defined() && x.dtype() == DType::bfloat16)
     return computed_in(DType::float32, x, penalty, options, site);
   const PenaltySizes n = checked_sizes(x, penalty, options);
+  if (tensor_cores) return on_tensor_cores(n, x, penalty, site);
   const Tensor weights = value_or_none(penalty.weights), forget = value_or_none(penalty.forget);
   const Tensor &u = penalty.directions.value(), &lambda0 = penalty.lambda0.value();
   const std::vector<Var> inputs{x, penalty.directions, penalty.weights, penalty.forget,

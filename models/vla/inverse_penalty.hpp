@@ -46,9 +46,12 @@ struct InversePenaltyResult {
 /// form, y and one more vector per direction. Fastest where x and `directions` are the same
 /// variable, as in exact VLA. On CUDA there are no chunks with forgetting, nor with restorations
 /// from an initial state on: such penalties go by step, whatever the form. There, wrong values are
-/// reported by the kernels and thrown when a value is next read. bfloat16 inputs are computed with
-/// in float32 and the output is bfloat16 again. Throws Error for shapes that do not fit, lambda0 <=
-/// 0, gamma outside (0, 1], or a penalty that is not positive definite or not finite.
+/// reported by the kernels and thrown when a value is next read. The usual penalty (one direction
+/// and one vector a token, no forgetting, restoration or initial state, more than kFewTokens tokens
+/// and widths of at most 128 in bfloat16 and 64 in float32, as the device's shared memory allows)
+/// has kernels on tensor cores, which an explicit `chunk` avoids. Else bfloat16 inputs are computed
+/// with in float32 and the output is bfloat16 again. Throws Error for shapes that do not fit,
+/// lambda0 <= 0, gamma outside (0, 1], or a penalty that is not positive definite or not finite.
 InversePenaltyResult inverse_penalty(const Var& x, const Penalty& penalty,
                                      const InversePenaltyOptions& options = {},
                                      CallSite site = CallSite::here());

@@ -1,8 +1,10 @@
-// The inverse penalty on CUDA; it is in inverse_penalty_step.cu and inverse_penalty_chunk.cu. The
-// arrays are on the device. What is wrong with values the kernels report: see cuda/problem.hpp.
+// The inverse penalty on CUDA; it is in inverse_penalty_step.cu, inverse_penalty_chunk.cu and
+// inverse_penalty_tensor_core_*.cu. The arrays are on the device. What is wrong with values the
+// kernels report: see cuda/problem.hpp.
 #pragma once
 
 #include "models/vla/penalty_arrays.hpp"
+#include "models/vla/recursive_least_squares_cuda.hpp"
 
 namespace vla::cuda {
 
@@ -32,5 +34,31 @@ void adjoint_by_chunk(const PenaltyArrays<T>& in, const T* x, const T* y, const 
 /// sums (H) <- parts (B, H) added up.
 template <class T>
 void sum_over_batch(const T* parts, const PenaltySizes& n, T* sums, Device device);
+
+/// The usual penalty: one direction and one vector a token, from lambda0 I on, without forgetting.
+/// T is BFloat16 or float; `weights` may be null for 1. The width is n.key.
+template <class T>
+struct TensorCorePenalty {
+  LeastSquaresSizes n;
+  const T *x, *directions;
+  const float *weights, *lambda0;
+};
+/// `weights` may be null; lambda0 is (H).
+template <class T>
+struct TensorCoreGradients {
+  T *x, *directions;
+  float *weights, *lambda0;
+};
+
+/// Whether there are kernels on tensor cores for vectors of this width and type.
+bool tensor_cores_fit_penalty(Index width, DType dtype, Device device);
+
+/// y and M after the last token. Returns what the adjoint needs: A at the start of every segment,
+/// in a layout that only it knows.
+template <class T>
+Tensor apply_on_tensor_cores(const TensorCorePenalty<T>& in, T* y, double* penalty, Device device);
+template <class T>
+void adjoint_on_tensor_cores(const TensorCorePenalty<T>& in, const Tensor& starts,
+                             const T* upstream, const TensorCoreGradients<T>& out, Device device);
 
 }  // namespace vla::cuda

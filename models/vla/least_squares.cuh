@@ -1,7 +1,9 @@
-// What the kernels of recursive least squares share. A block of threads takes one segment: a run of
-// chunks of kTokens tokens of one sequence and head. Its warps share the rows of a stacked matrix,
-// first `width` rows that belong to keys, then `width` rows that belong to values: 16 rows a warp,
-// in its registers. Keys and values narrower than `width` are padded with zeros.
+// What the kernels of recursive least squares and of the inverse penalty share. A block of threads
+// takes one segment: a run of chunks of kTokens tokens of one sequence and head. Its warps share
+// the rows of a stacked matrix, first `width` rows that belong to keys, then `width` rows that
+// belong to values: 16 rows a warp, in its registers. Keys and values narrower than `width` are
+// padded with zeros. The inverse penalty has no values: there the stacked matrix ends with the rows
+// of keys.
 #pragma once
 
 #include "framework/cuda/strip.cuh"
@@ -14,16 +16,18 @@ inline constexpr int kTokenBlocks = kTokens / kSide;
 
 /// How matrices are kept for inputs of type T: bfloat16 inputs are exact in one part, and what is
 /// computed has two; float32 has three of each.
-template <class T, int width_>
+template <class T, int width_, bool has_values = true>
 struct Format {
+  static constexpr bool kHasValues = has_values;
   static constexpr bool kNarrow = std::is_same_v<T, BFloat16>;
   static constexpr int kInput = kNarrow ? 1 : 3, kInner = kNarrow ? 2 : 3;
   static constexpr int kWidth = width_, kBlocks = width_ / kSide;
-  static constexpr int kWarps = 2 * kBlocks, kThreads = kWarps * kWarp;
+  static constexpr int kWarps = (has_values ? 2 : 1) * kBlocks, kThreads = kWarps * kWarp;
   /// Blocks that are to run on a multiprocessor at once, so that one computes while others wait.
-  static constexpr int kAtOnce = kNarrow && width_ <= 64 ? 2 : 1;
+  static constexpr int kAtOnce = !kNarrow || width_ > 64 ? 1 : has_values ? 2 : 3;
 
   using Tokens = Split<kInput, kWidth>;     // (kTokens, width)
+  using Weighted = Split<kInner, kWidth>;   // (kTokens, width)
   using Features = Split<kInner, kTokens>;  // (width, kTokens)
   using Scores = Split<kInner, kTokens>;    // (kTokens, kTokens)
   using State = Split<kInner, kWidth>;      // (width, width)
@@ -45,7 +49,7 @@ struct WarpRows {
   template <class F>
   __device__ static WarpRows mine() {
     const int warp = threadIdx.x / kWarp;
-    return {warp % F::kBlocks, warp >= F::kBlocks};
+    return {warp % F::kBlocks, F::kHasValues && warp >= F::kBlocks};
   }
   /// Of the rows among keys or values, and of the stacked ones.
   __device__ int first() const { return kSide * block; }
@@ -139,13 +143,13 @@ __device__ void prefetch_tokens(const T* all, const ChunkPlace& at, const LeastS
         "prefetch.global.L2 [%0];" ::"l"(from + i / lines * (n.heads * bytes) + i % lines * kLine));
 }
 
-/// Brings function(beta) of the chunk's tokens, 0 for those beyond its end.
+/// Brings function(beta) of the chunk's tokens, 0 for those beyond its end; beta may be null for 1.
 template <class Function>
 __device__ void load_weights(float* into, const float* beta, const ChunkPlace& at,
                              const LeastSquaresSizes& n, Function function) {
-  const float* from = at.vectors(beta, n, 1);
+  const float* from = beta ? at.vectors(beta, n, 1) : nullptr;
   for (int t = threadIdx.x; t < kTokens; t += blockDim.x)
-    into[t] = t < at.count ? function(from[t * n.heads]) : 0;
+    into[t] = t < at.count ? function(from ? from[t * n.heads] : 1) : 0;
 }
 
 /// Multiplies column t by factor[t].

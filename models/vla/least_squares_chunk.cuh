@@ -1,5 +1,5 @@
-// A chunk of recursive least squares, as forward and the first part of backward compute it: what is
-// in shared memory, and the steps.
+// A chunk of recursive least squares or of the inverse penalty, as forward and the first part of
+// backward compute it: what is in shared memory, and the steps.
 #pragma once
 
 #include "models/vla/least_squares.cuh"
@@ -28,22 +28,32 @@ __device__ inline float checked_root(float beta, const Reporter& reporter) {
   return sqrtf(beta);
 }
 
+/// Reports a strip that has numbers that are not finite, at the chunk's first token.
+template <int n>
+__device__ void check_finite(Strip<n>& strip, Problem problem, const Reporter& reporter) {
+  float zero = 0;  // becomes NaN
+#pragma unroll
+  for (int j = 0; j < n; ++j) for_tile(strip.tiles[j], [&](int, int, float x) { zero += 0 * x; });
+  if (zero != 0) reporter.found(problem);
+}
+
 /// The shared memory of forward. Some matrices lie where others have been.
 template <class F>
 struct ChunkMemory {
   static constexpr int kTokenBytes = F::Tokens::bytes(kTokens);
+  static constexpr int kValueBytes = F::kHasValues ? kTokenBytes : 0;
   static constexpr int kFeatureBytes = F::Features::bytes(F::kWidth);
   static constexpr int kScoreBytes =
       std::max(F::Scores::bytes(kTokens), Symmetric<kTokenBlocks>::kBytes);
   static constexpr int kRootBytes = kTokens * static_cast<int>(sizeof(float));
-  static constexpr int kChunkBytes =
-      kRootBytes + 3 * kTokenBytes + kFeatureBytes + kScoreBytes + F::Scores::bytes(kTokens);
+  static constexpr int kChunkBytes = kRootBytes + 2 * kTokenBytes + kValueBytes + kFeatureBytes +
+                                     kScoreBytes + F::Scores::bytes(kTokens);
   static constexpr int kStartBytes =
       Symmetric<F::kBlocks>::kBytes + Split<3, F::kWidth>::bytes(F::kWidth);
   static constexpr int kBytes = std::max(kChunkBytes, kStartBytes);
 
-  float* root;  // sqrt(beta)
-  typename F::Tokens k, q, v;
+  float* root;                   // sqrt(beta)
+  typename F::Tokens k, q, v;    // v only where there are values
   typename F::Features w;        // Y^T, then W^T
   Symmetric<kTokenBlocks> gram;  // I + U A U^T, then
   typename F::Scores scores;     // tril(Q W^T)
@@ -54,7 +64,7 @@ struct ChunkMemory {
         k(split_at<typename F::Tokens>(memory += kRootBytes, kTokens)),
         q(split_at<typename F::Tokens>(memory += kTokenBytes, kTokens)),
         v(split_at<typename F::Tokens>(memory += kTokenBytes, kTokens)),
-        w(split_at<typename F::Features>(memory += kTokenBytes, F::kWidth)),
+        w(split_at<typename F::Features>(memory += kValueBytes, F::kWidth)),
         gram{reinterpret_cast<float*>(memory += kFeatureBytes)},
         scores(split_at<typename F::Scores>(memory, kTokens)),
         factor(split_at<typename F::Scores>(memory + kScoreBytes, kTokens)) {}
@@ -126,6 +136,28 @@ struct LastAdjointMemory {
         value_scores(split_at<typename F::Scores>(place + kScoreBytes, kTokens)) {}
 };
 
+/// The same of the last part of the inverse penalty's backward.
+template <class F>
+struct PenaltyAdjointMemory {
+  static constexpr int kTokenBytes = F::Tokens::bytes(kTokens);
+  static constexpr int kFeatureBytes = F::Features::bytes(F::kWidth);
+  static constexpr int kBytes =
+      2 * ChunkMemory<F>::kRootBytes + kTokenBytes + 2 * kFeatureBytes + F::Scores::bytes(kTokens);
+
+  float *factor, *products;  // what du is multiplied by; F u . u
+  typename F::Tokens u;
+  typename F::Features y, h;
+  typename F::Scores scores;
+
+  __device__ explicit PenaltyAdjointMemory(unsigned char* place)
+      : factor(reinterpret_cast<float*>(place)),
+        products(factor + kTokens),
+        u(split_at<typename F::Tokens>(place += 2 * ChunkMemory<F>::kRootBytes, kTokens)),
+        y(split_at<typename F::Features>(place += kTokenBytes, F::kWidth)),
+        h(split_at<typename F::Features>(place += kFeatureBytes, F::kWidth)),
+        scores(split_at<typename F::Scores>(place + kFeatureBytes, kTokens)) {}
+};
+
 /// Calls function(std::integral_constant<int, width>{}) with the width that heads are padded to.
 /// False where they are too wide.
 template <class T, class Function>
@@ -139,6 +171,49 @@ bool dispatch_width(int width, Function&& function) {
     return true;
   if constexpr (std::is_same_v<T, BFloat16>) return at_most(std::integral_constant<int, 128>());
   return false;
+}
+
+/// weighted <- beta k for the vectors of a chunk's tokens.
+template <class F>
+__device__ void weigh_tokens(const typename F::Tokens& k, const float* beta,
+                             const typename F::Weighted& weighted) {
+  for (int block = threadIdx.x / kWarp; block < kTokenBlocks * F::kBlocks; block += F::kWarps) {
+    const int i = block / F::kBlocks, j = block % F::kBlocks;
+    Tile tile = load_sum(k, kSide * i, kSide * j);
+    for_tile(tile, [&](int t, int, float& x) { x *= beta[kSide * i + t]; });
+    store(tile, weighted, kSide * i, kSide * j);
+  }
+}
+
+/// A and S from M - lambda0 I and N, in place.
+template <class F>
+__device__ void start_segment(typename F::Stacked& state, unsigned char* memory, float lambda0,
+                              float* stacked, const WarpRows& rows, const Reporter& reporter) {
+  const Symmetric<F::kBlocks> m{reinterpret_cast<float*>(memory)};
+  const auto factor = split_at<Split<3, F::kWidth>>(memory + m.kBytes, F::kWidth);
+  if (!rows.of_values) {
+    read_rows(state, stacked, rows.first_stacked<F>());
+#pragma unroll
+    for (int j = 0; j < F::kBlocks; ++j) {
+      for_tile(state.tiles[j], [&](int row, int column, float& x) {
+        const bool diagonal = kSide * rows.block + row == kSide * j + column;
+        if (diagonal) x += lambda0;
+      });
+      m.store(state.tiles[j], rows.block, j);
+      for_tile(state.tiles[j], [&](int row, int column, float& x) {
+        x = kSide * rows.block + row == kSide * j + column;
+      });
+    }
+  } else {
+    read_rows(state, stacked, rows.first_stacked<F>());
+  }
+  __syncthreads();
+  if (!factorize(m, factor)) {
+    if (threadIdx.x == 0) reporter.found(Problem::penalty_not_definite);
+  }
+  divide_by_transposed(state, factor);
+  divide_by(state, factor);
+  write_rows(state, stacked, rows.first_stacked<F>());
 }
 
 /// The warp's rows of [W Z]^T = (L^-1 [U A, sqrt(beta) V - U S^T])^T, with L left in `factor`. k, v

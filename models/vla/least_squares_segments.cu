@@ -21,6 +21,26 @@ __global__ void scan_segments(Index heads, Index count, Index elements, bool rev
   }
 }
 
+__global__ void penalty_of_totals(LeastSquaresSizes n, Totals added, const float* lambda0,
+                                  double* penalty) {
+  const Index of_head = Index(n.key) * n.key;
+  for (Index i = thread_index(); i < n.all_heads() * of_head; i += thread_total()) {
+    const Index head = i / of_head;
+    const int row = static_cast<int>(i % of_head / n.key), column = static_cast<int>(i % n.key);
+    penalty[i] = added(head, row, column) + (row == column ? lambda0[head % n.heads] : 0.0);
+  }
+}
+
+// A warp for each head.
+__global__ void lambda0_of_totals(LeastSquaresSizes n, Totals products, float* gradient) {
+  const Index head = blockIdx.x;
+  double sum = 0;
+  for (Index b = 0; b < n.batch; ++b)
+    for (int i = threadIdx.x; i < n.key; i += kWarp) sum += products(b * n.heads + head, i, i);
+  sum = sum_of_team<kWarp>(sum);
+  if (threadIdx.x == 0) gradient[head] = static_cast<float>(-sum);
+}
+
 }  // namespace
 
 Segments segments_for(const LeastSquaresSizes& n, int at_once, Device device) {
@@ -45,6 +65,18 @@ void add_up_segments(const Segments& segments, Index elements, float* sums, floa
   Launch("least_squares prefix sums", device)(
       scan_segments, grid_for(segments.all_heads() * elements), segments.all_heads(),
       segments.count, elements, reversed, sums, totals);
+}
+
+void write_penalty(const LeastSquaresSizes& n, const Totals& added, const float* lambda0,
+                   double* penalty, Device device) {
+  Launch("least_squares penalty", device)(
+      penalty_of_totals, grid_for(n.all_heads() * n.key * n.key), n, added, lambda0, penalty);
+}
+
+void sum_lambda0(const LeastSquaresSizes& n, const Totals& products, float* gradient,
+                 Device device) {
+  Launch("least_squares lambda0", device)(
+      lambda0_of_totals, Grid{dim3(static_cast<unsigned>(n.heads)), kWarp}, n, products, gradient);
 }
 
 }  // namespace vla::cuda

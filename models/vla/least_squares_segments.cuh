@@ -29,4 +29,21 @@ Segments segments_for(const LeastSquaresSizes& n, int at_once, Device device);
 void add_up_segments(const Segments& segments, Index elements, float* sums, float* totals,
                      bool reversed, Device device);
 
+/// What all tokens of a head add up to: (heads, rows, width), the upper rows those of keys.
+struct Totals {
+  const float* data;
+  int rows, width;
+  __device__ float operator()(Index head, int row, int column) const {
+    return data[(head * rows + row) * width + column];
+  }
+};
+
+/// M (B, H, d, d) <- lambda0 I and what was added to it.
+void write_penalty(const LeastSquaresSizes& n, const Totals& added, const float* lambda0,
+                   double* penalty, Device device);
+
+/// dlambda0 (H) from all of sum of h y^T.
+void sum_lambda0(const LeastSquaresSizes& n, const Totals& products, float* gradient,
+                 Device device);
+
 }  // namespace vla::cuda

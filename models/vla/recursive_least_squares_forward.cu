@@ -18,18 +18,15 @@
 namespace vla::cuda {
 namespace {
 
-using Sizes = LeastSquaresSizes;
-
 // [M; N] of a segment without its past: [K; V]^T (beta K).
 template <class T, int width>
 __global__ void __launch_bounds__(Format<T, width>::kThreads)
     segment_sums(const LeastSquaresArrays<T> in, const Segments segments, float* sums) {
   using F = Format<T, width>;
-  using Weighted = Split<F::kInner, width>;
   extern __shared__ __align__(16) unsigned char memory[];
   const auto k = split_at<typename F::Tokens>(memory, kTokens);
   const auto v = split_at<typename F::Tokens>(memory + k.bytes(kTokens), kTokens);
-  const auto weighted = split_at<Weighted>(memory + 2 * k.bytes(kTokens), kTokens);
+  const auto weighted = split_at<typename F::Weighted>(memory + 2 * k.bytes(kTokens), kTokens);
   __shared__ float beta[kTokens];
   const WarpRows rows = WarpRows::mine<F>();
   const SegmentPlace segment = segments.place(blockIdx.x);
@@ -48,12 +45,7 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads)
     }
     wait_for_copies();
     __syncthreads();
-    for (int block = threadIdx.x / kWarp; block < kTokenBlocks * F::kBlocks; block += F::kWarps) {
-      const int i = block / F::kBlocks, j = block % F::kBlocks;
-      Tile tile = load_sum(k, kSide * i, kSide * j);
-      for_tile(tile, [&](int t, int, float& x) { x *= beta[kSide * i + t]; });
-      store(tile, weighted, kSide * i, kSide * j);
-    }
+    weigh_tokens<F>(k, beta, weighted);
     __syncthreads();
     const typename F::Tokens vectors = rows.of_values ? v : k;
 #pragma unroll
@@ -62,37 +54,6 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads)
                 [&](int j) { return load_right(weighted, kSide * p, kSide * j); });
   }
   write_rows(sum, sums + segments.offset(blockIdx.x, width), rows.first_stacked<F>());
-}
-
-// A and S from M - lambda0 I and N, in place.
-template <class F>
-__device__ void start_segment(typename F::Stacked& state, unsigned char* memory, float lambda0,
-                              float* stacked, const WarpRows& rows, const Reporter& reporter) {
-  const Symmetric<F::kBlocks> m{reinterpret_cast<float*>(memory)};
-  const auto factor = split_at<Split<3, F::kWidth>>(memory + m.kBytes, F::kWidth);
-  if (!rows.of_values) {
-    read_rows(state, stacked, rows.first_stacked<F>());
-#pragma unroll
-    for (int j = 0; j < F::kBlocks; ++j) {
-      for_tile(state.tiles[j], [&](int row, int column, float& x) {
-        const bool diagonal = kSide * rows.block + row == kSide * j + column;
-        if (diagonal) x += lambda0;
-      });
-      m.store(state.tiles[j], rows.block, j);
-      for_tile(state.tiles[j], [&](int row, int column, float& x) {
-        x = kSide * rows.block + row == kSide * j + column;
-      });
-    }
-  } else {
-    read_rows(state, stacked, rows.first_stacked<F>());
-  }
-  __syncthreads();
-  if (!factorize(m, factor)) {
-    if (threadIdx.x == 0) reporter.found(Problem::penalty_not_definite);
-  }
-  divide_by_transposed(state, factor);
-  divide_by(state, factor);
-  write_rows(state, stacked, rows.first_stacked<F>());
 }
 
 // The rows from first_row on of a matrix (rows, columns), without their padding.
@@ -164,17 +125,6 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
         rows.first(), in.n.value, in.n.key);
 }
 
-// M (B, H, d, d) <- lambda0 I and what was added to it, the upper half of `totals`.
-__global__ void write_penalty(Sizes n, int width, const float* totals, const float* lambda0,
-                              double* penalty) {
-  const Index of_head = Index(n.key) * n.key;
-  for (Index i = thread_index(); i < n.all_heads() * of_head; i += thread_total()) {
-    const Index head = i / of_head, row = i % of_head / n.key, column = i % n.key;
-    penalty[i] = totals[(head * 2 * width + row) * width + column] +
-                 (row == column ? lambda0[head % n.heads] : 0.0);
-  }
-}
-
 template <class T, int width>
 Tensor run(const LeastSquaresArrays<T>& in, const LeastSquaresOutputs<T>& out, Device device) {
   using F = Format<T, width>;
@@ -183,20 +133,17 @@ Tensor run(const LeastSquaresArrays<T>& in, const LeastSquaresOutputs<T>& out, D
   float* sums = states.mutable_data<float>();
   Tensor totals({in.n.all_heads(), 2 * width, width}, DType::float32, device);
   const auto blocks = dim3(static_cast<unsigned>(segments.total()));
-  using Weighted = Split<F::kInner, width>;
   Launch("least_squares sums", device)(
       segment_sums<T, width>,
       Grid{blocks, F::kThreads,
-           static_cast<std::size_t>(2 * F::Tokens::bytes(kTokens) + Weighted::bytes(kTokens))},
+           static_cast<std::size_t>(2 * F::Tokens::bytes(kTokens) + F::Weighted::bytes(kTokens))},
       in, segments, sums);
   add_up_segments(segments, 2 * width * width, sums, totals.mutable_data<float>(), false, device);
   Launch("least_squares attend", device)(attend<T, width>,
                                          Grid{blocks, F::kThreads, ChunkMemory<F>::kBytes}, in,
                                          segments, sums, out, problem_note(device));
   if (out.penalty)
-    Launch("least_squares penalty", device)(write_penalty,
-                                            grid_for(in.n.all_heads() * in.n.key * in.n.key), in.n,
-                                            width, totals.data<float>(), in.lambda0, out.penalty);
+    write_penalty(in.n, {totals.data<float>(), 2 * width, width}, in.lambda0, out.penalty, device);
   return states;
 }
 
