@@ -11,15 +11,11 @@
 //                   adds to sum of h y^T
 //   differentiate   du and dweight, chunk by chunk from the last; F of the segments after each
 //                   comes from suffix sums
-#include "models/vla/inverse_penalty_cuda.hpp"
+#include "models/vla/inverse_penalty_tensor_core.cuh"
 #include "models/vla/least_squares_adjoint.cuh"
-#include "models/vla/least_squares_chunk.cuh"
 
 namespace vla::cuda {
 namespace {
-
-template <class T, int width>
-using PenaltyFormat = Format<T, width, false>;
 
 template <class T, int width>
 __global__ void __launch_bounds__(PenaltyFormat<T, width>::kThreads,
@@ -29,13 +25,11 @@ __global__ void __launch_bounds__(PenaltyFormat<T, width>::kThreads,
                 ProblemNote* note) {
   using F = PenaltyFormat<T, width>;
   extern __shared__ __align__(16) unsigned char memory[];
-  const ChunkMemory<F> shared(memory);
-  // Where others have been: g, its scores, and h^T on its way out (y^T goes to w).
-  const typename F::Tokens& g = shared.k;
+  const PenaltyMemory<F> shared(memory);
+  // Where others have been.
+  const typename F::Tokens& g = shared.u;
   const typename F::Scores& upstream_scores = shared.factor;
-  const typename F::Features h{shared.scores.data, F::Features::part_elements(width)};
-  static_assert(F::Features::bytes(width) <=
-                ChunkMemory<F>::kScoreBytes + F::Scores::bytes(kTokens));
+  const typename F::Features h = shared.h();
   const WarpRows rows = WarpRows::mine<F>();
   const SegmentPlace segment = segments.place(blockIdx.x);
   typename F::Stacked state, sum;
@@ -46,8 +40,8 @@ __global__ void __launch_bounds__(PenaltyFormat<T, width>::kThreads,
     const Reporter here{note, at};
     const SolvedChunk<F> out(solved_chunks, segments, segment, chunk);
     __syncthreads();
-    load_tokens(shared.k, in.directions, at, in.n, in.n.key);
-    load_tokens(shared.q, in.x, at, in.n, in.n.key);
+    load_tokens(shared.u, in.directions, at, in.n, in.n.key);
+    load_tokens(shared.x, in.x, at, in.n, in.n.key);
     load_weights(shared.root, in.weights, at, in.n, [](float weight) { return sqrtf(weight); });
     prefetch_tokens(upstream, at, in.n, in.n.key);
     if (chunk + 1 < segment.end) {
@@ -57,15 +51,15 @@ __global__ void __launch_bounds__(PenaltyFormat<T, width>::kThreads,
     }
     wait_for_copies();
     __syncthreads();
-    const auto solved = solve_chunk<F>(state, shared.k, shared.v, shared.root, shared.w,
-                                       shared.gram, shared.factor, rows, here, [] {});
+    const auto solved = solve_chunk<F>(state, shared.u, {}, shared.root, shared.w, shared.gram,
+                                       shared.factor, rows, here, [] {});
     store(solved, shared.w, rows.first());
     typename F::OfTokens of_y, of_h;
     clear(of_y);
-    add_times_transposed<F::kInner>(of_y, state, shared.q);
+    add_times_transposed<F::kInner>(of_y, state, shared.x);
     __syncthreads();  // u and the factor are done with
     load_tokens(g, upstream, at, in.n, in.n.key);
-    causal_scores<F>(shared.q, shared.w, shared.scores);
+    causal_scores<F>(shared.x, shared.w, shared.scores);
     wait_for_copies();
     __syncthreads();
     add_scores<F, true>(of_y, solved, shared.scores);
@@ -79,7 +73,7 @@ __global__ void __launch_bounds__(PenaltyFormat<T, width>::kThreads,
     check_finite(of_h, Problem::penalty_upstream, here);
     __syncthreads();  // and so are the scores
     store(of_h, h, rows.first());
-    const auto outgoing = outgoing_at<T>(shared.q);
+    const auto outgoing = outgoing_at<T>(shared.x);
     outgoing.put(of_h, rows.first());
 #pragma unroll
     for (int p = 0; p < kTokenBlocks; ++p)
@@ -178,7 +172,7 @@ void run(const TensorCorePenalty<T>& in, const Tensor& starts, const T* upstream
   BFloat16* chunks = solved.mutable_data<BFloat16>();
   float* sums = products.mutable_data<float>();
   Launch("inverse_penalty solve again", device)(
-      solve_again<T, width>, Grid{blocks, F::kThreads, ChunkMemory<F>::kChunkBytes}, in, segments,
+      solve_again<T, width>, Grid{blocks, F::kThreads, PenaltyMemory<F>::kChunkBytes}, in, segments,
       starts.data<float>(), upstream, chunks, out.x, sums, problem_note(device));
   add_up_segments(segments, width * width, sums, totals.mutable_data<float>(), true, device);
   Launch("inverse_penalty differentiate", device)(

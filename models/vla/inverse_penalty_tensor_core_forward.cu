@@ -7,15 +7,11 @@
 //                  and A as a chunk begins,
 //                    L L^T = I + U' A U'^T,   W = L^-1 U' A,
 //                    Y = X A - tril(X W^T) W,   A <- A - W^T W
-#include "models/vla/inverse_penalty_cuda.hpp"
-#include "models/vla/least_squares_chunk.cuh"
+#include "models/vla/inverse_penalty_tensor_core.cuh"
 #include "models/vla/least_squares_segments.cuh"
 
 namespace vla::cuda {
 namespace {
-
-template <class T, int width>
-using PenaltyFormat = Format<T, width, false>;
 
 // M of a segment without its past: U^T (weight U).
 template <class T, int width>
@@ -62,7 +58,7 @@ __global__ void __launch_bounds__(PenaltyFormat<T, width>::kThreads,
           ProblemNote* note) {
   using F = PenaltyFormat<T, width>;
   extern __shared__ __align__(16) unsigned char memory[];
-  const ChunkMemory<F> shared(memory);
+  const PenaltyMemory<F> shared(memory);
   const WarpRows rows = WarpRows::mine<F>();
   const SegmentPlace segment = segments.place(blockIdx.x);
   const Reporter reporter{note, ChunkPlace(in.n, segment, segment.first)};
@@ -76,8 +72,8 @@ __global__ void __launch_bounds__(PenaltyFormat<T, width>::kThreads,
     const ChunkPlace at(in.n, segment, chunk);
     const Reporter here{note, at};
     __syncthreads();
-    load_tokens(shared.k, in.directions, at, in.n, in.n.key);
-    load_tokens(shared.q, in.x, at, in.n, in.n.key);
+    load_tokens(shared.u, in.directions, at, in.n, in.n.key);
+    load_tokens(shared.x, in.x, at, in.n, in.n.key);
     load_weights(shared.root, in.weights, at, in.n, [](float weight) { return sqrtf(weight); });
     if (chunk + 1 < segment.end) {
       const ChunkPlace next(in.n, segment, chunk + 1);
@@ -86,19 +82,19 @@ __global__ void __launch_bounds__(PenaltyFormat<T, width>::kThreads,
     }
     wait_for_copies();
     __syncthreads();
-    const auto solved = solve_chunk<F>(state, shared.k, shared.v, shared.root, shared.w,
-                                       shared.gram, shared.factor, rows, here, [] {});
+    const auto solved = solve_chunk<F>(state, shared.u, {}, shared.root, shared.w, shared.gram,
+                                       shared.factor, rows, here, [] {});
     store(solved, shared.w, rows.first());
     typename F::OfTokens output;
     clear(output);
-    add_times_transposed<F::kInner>(output, state, shared.q);
+    add_times_transposed<F::kInner>(output, state, shared.x);
     __syncthreads();
-    causal_scores<F>(shared.q, shared.w, shared.scores);
+    causal_scores<F>(shared.x, shared.w, shared.scores);
     advance_state<F>(state, solved, shared.w, rows);
     __syncthreads();
     add_scores<F, true>(output, solved, shared.scores);
     check_finite(output, Problem::penalty_vector, here);
-    const auto outgoing = outgoing_at<T>(shared.q);
+    const auto outgoing = outgoing_at<T>(shared.x);
     outgoing.put(output, rows.first());
     __syncthreads();
     outgoing.write(y, at, in.n, in.n.key);
@@ -120,8 +116,8 @@ Tensor run(const TensorCorePenalty<T>& in, T* y, double* penalty, Device device)
   add_up_segments(segments, width * width, sums, totals.mutable_data<float>(), false, device);
   write_penalty(in.n, {totals.data<float>(), width, width}, in.lambda0, penalty, device);
   Launch("inverse_penalty", device)(apply<T, width>,
-                                    Grid{blocks, F::kThreads, ChunkMemory<F>::kBytes}, in, segments,
-                                    sums, y, problem_note(device));
+                                    Grid{blocks, F::kThreads, PenaltyMemory<F>::kBytes}, in,
+                                    segments, sums, y, problem_note(device));
   return starts;
 }
 
@@ -133,7 +129,7 @@ bool tensor_cores_fit_penalty(Index width, DType dtype, Device device) {
     using T = decltype(zero);
     return dispatch_width<T>(static_cast<int>(width), [&](auto padded) {
       using F = PenaltyFormat<T, padded>;
-      needed = std::max(ChunkMemory<F>::kBytes, PenaltyAdjointMemory<F>::kBytes);
+      needed = std::max(PenaltyMemory<F>::kBytes, PenaltyAdjointMemory<F>::kBytes);
     });
   };
   const bool narrow_enough = dtype == DType::bfloat16  ? need(BFloat16())

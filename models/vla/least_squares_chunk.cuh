@@ -28,32 +28,22 @@ __device__ inline float checked_root(float beta, const Reporter& reporter) {
   return sqrtf(beta);
 }
 
-/// Reports a strip that has numbers that are not finite, at the chunk's first token.
-template <int n>
-__device__ void check_finite(Strip<n>& strip, Problem problem, const Reporter& reporter) {
-  float zero = 0;  // becomes NaN
-#pragma unroll
-  for (int j = 0; j < n; ++j) for_tile(strip.tiles[j], [&](int, int, float x) { zero += 0 * x; });
-  if (zero != 0) reporter.found(problem);
-}
-
 /// The shared memory of forward. Some matrices lie where others have been.
 template <class F>
 struct ChunkMemory {
   static constexpr int kTokenBytes = F::Tokens::bytes(kTokens);
-  static constexpr int kValueBytes = F::kHasValues ? kTokenBytes : 0;
   static constexpr int kFeatureBytes = F::Features::bytes(F::kWidth);
   static constexpr int kScoreBytes =
       std::max(F::Scores::bytes(kTokens), Symmetric<kTokenBlocks>::kBytes);
   static constexpr int kRootBytes = kTokens * static_cast<int>(sizeof(float));
-  static constexpr int kChunkBytes = kRootBytes + 2 * kTokenBytes + kValueBytes + kFeatureBytes +
+  static constexpr int kChunkBytes = kRootBytes + 3 * kTokenBytes + kFeatureBytes +
                                      kScoreBytes + F::Scores::bytes(kTokens);
   static constexpr int kStartBytes =
       Symmetric<F::kBlocks>::kBytes + Split<3, F::kWidth>::bytes(F::kWidth);
   static constexpr int kBytes = std::max(kChunkBytes, kStartBytes);
 
   float* root;                   // sqrt(beta)
-  typename F::Tokens k, q, v;    // v only where there are values
+  typename F::Tokens k, q, v;
   typename F::Features w;        // Y^T, then W^T
   Symmetric<kTokenBlocks> gram;  // I + U A U^T, then
   typename F::Scores scores;     // tril(Q W^T)
@@ -64,7 +54,7 @@ struct ChunkMemory {
         k(split_at<typename F::Tokens>(memory += kRootBytes, kTokens)),
         q(split_at<typename F::Tokens>(memory += kTokenBytes, kTokens)),
         v(split_at<typename F::Tokens>(memory += kTokenBytes, kTokens)),
-        w(split_at<typename F::Features>(memory += kValueBytes, F::kWidth)),
+        w(split_at<typename F::Features>(memory += kTokenBytes, F::kWidth)),
         gram{reinterpret_cast<float*>(memory += kFeatureBytes)},
         scores(split_at<typename F::Scores>(memory, kTokens)),
         factor(split_at<typename F::Scores>(memory + kScoreBytes, kTokens)) {}
@@ -134,28 +124,6 @@ struct LastAdjointMemory {
         memory(split_at<typename F::State>(place += kFeatureBytes, F::kWidth)),
         key_scores(split_at<typename F::Scores>(place, kTokens)),
         value_scores(split_at<typename F::Scores>(place + kScoreBytes, kTokens)) {}
-};
-
-/// The same of the last part of the inverse penalty's backward.
-template <class F>
-struct PenaltyAdjointMemory {
-  static constexpr int kTokenBytes = F::Tokens::bytes(kTokens);
-  static constexpr int kFeatureBytes = F::Features::bytes(F::kWidth);
-  static constexpr int kBytes =
-      2 * ChunkMemory<F>::kRootBytes + kTokenBytes + 2 * kFeatureBytes + F::Scores::bytes(kTokens);
-
-  float *factor, *products;  // what du is multiplied by; F u . u
-  typename F::Tokens u;
-  typename F::Features y, h;
-  typename F::Scores scores;
-
-  __device__ explicit PenaltyAdjointMemory(unsigned char* place)
-      : factor(reinterpret_cast<float*>(place)),
-        products(factor + kTokens),
-        u(split_at<typename F::Tokens>(place += 2 * ChunkMemory<F>::kRootBytes, kTokens)),
-        y(split_at<typename F::Features>(place += kTokenBytes, F::kWidth)),
-        h(split_at<typename F::Features>(place += kFeatureBytes, F::kWidth)),
-        scores(split_at<typename F::Scores>(place + kFeatureBytes, kTokens)) {}
 };
 
 /// Calls function(std::integral_constant<int, width>{}) with the width that heads are padded to.
