@@ -59,7 +59,7 @@ inline Tensor edge_rows(CaseTable& table, Index rows, Index width) {
 void add_product_cases(CaseTable& table);
 void add_row_cases(CaseTable& table);
 
-// Part of layer_cases(): the delta rule and the inverse penalty.
+// Part of layer_cases(): the delta rule, the inverse penalty and softmax attention.
 void add_recurrent_cases(std::vector<GradientCase>& rows);
 
 }  // namespace vla

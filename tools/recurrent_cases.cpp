@@ -1,7 +1,8 @@
-// Gradient cases of the recurrent operators, in each form that they have.
+// Gradient cases of the operators of mixers, in each form that they have.
 
 #include "framework/ops/shaping.hpp"
 #include "models/delta_rule.hpp"
+#include "models/softmax_transformer/softmax_attention.hpp"
 #include "models/vla/inverse_penalty.hpp"
 #include "tools/case_table.hpp"
 
@@ -109,11 +110,32 @@ void add_inverse_penalty_cases(std::vector<GradientCase>& rows) {
   }
 }
 
+void add_softmax_attention_cases(std::vector<GradientCase>& rows) {
+  const auto row = [&](const std::string& name, OperatorSizes n, Index before) {
+    Rng rng(23);
+    const auto normal = [&](Index time, Index width) {
+      return with_edges(rng.normal({n.batch, time, n.heads, width}, kDouble));
+    };
+    const std::vector<Tensor> inputs{normal(n.time, n.key), normal(before + n.time, n.key),
+                                     normal(before + n.time, n.value)};
+    const auto function = [](const std::vector<Var>& v) {
+      return softmax_attention(v[0], v[1], v[2]);
+    };
+    rows.push_back({"softmax_attention " + name, function, inputs});
+  };
+  row("plain", {}, 0);
+  row("after carried keys", {}, 4);
+  row("one query, carried keys", {.time = 1}, 6);
+  row("T = 1, d = 1", {.time = 1, .heads = 1, .key = 1, .value = 1}, 0);
+  row("T = 0, carried keys", {.time = 0}, 2);
+}
+
 }  // namespace
 
 void add_recurrent_cases(std::vector<GradientCase>& rows) {
   add_delta_rule_cases(rows);
   add_inverse_penalty_cases(rows);
+  add_softmax_attention_cases(rows);
 }
 
 }  // namespace vla

@@ -8,7 +8,7 @@
 namespace vla {
 
 /// softmax(Q K^T / sqrt(d), later tokens masked) V per head, then an affine map. Memory O(T^2) per
-/// head.
+/// head, or O(T) where softmax_attention is fused.
 class SoftmaxTransformer : public Mixer {
  public:
   using Mixer::operator();
@@ -23,13 +23,12 @@ class SoftmaxTransformer : public Mixer {
   void visit(PartVisitor& parts) override;
 
  private:
-  struct Attention {
-    Var weights;  // (B, H, T, tokens so far)
-    Var values;   // (B, H, tokens so far, d_v)
+  struct Heads {
+    Var query;       // (B, T, H, d)
+    Var key, value;  // (B, tokens so far, H, d) and (B, tokens so far, H, d_v)
   };
-  Attention attend(const Var& x, const Carry& carry) const;
+  Heads heads_of(const Var& x, const Carry& carry) const;
 
-  AttentionOptions options_;
   AttentionProjections projections_;
 };
 
