@@ -80,8 +80,9 @@ BOOST_AUTO_TEST_CASE(every_operator_has_a_row_for_each_shape_and_pass) {
       BOOST_TEST(row.skipped == "");
       BOOST_TEST((row.pass == "forward" || row.pass == "forward+backward"));
       BOOST_TEST(row.seconds > 0);
-      BOOST_TEST((result.text.find("\n" + row.op + " ") != std::string::npos));
-      BOOST_TEST((result.text.find("\n" + to_text(row.shape) + "\n") != std::string::npos));
+      BOOST_TEST((result.text.find(concatenate("\n", row.op, " ")) != std::string::npos));
+      BOOST_TEST(
+          (result.text.find(concatenate("\n", to_text(row.shape), "\n")) != std::string::npos));
     }
   }
 }

@@ -5,15 +5,13 @@
 #include <cmath>
 #include <sstream>
 
-#include "framework/ops/arithmetic.hpp"
-#include "framework/ops/matmul.hpp"
 #include "framework/ops/normalize.hpp"
 #include "framework/ops/pointwise.hpp"
 #include "framework/ops/shaping.hpp"
-#include "framework/ops/softmax.hpp"
 #include "framework/random.hpp"
 #include "models/attention.hpp"
 #include "models/delta_rule.hpp"
+#include "models/softmax_transformer/softmax_attention.hpp"
 #include "models/vla/inverse_penalty.hpp"
 #include "models/vla/recursive_least_squares.hpp"
 
@@ -89,14 +87,7 @@ Workload memory(const AttentionNumbers& numbers) {
 Workload softmax_alone(const AttentionNumbers& numbers) {
   const Var query = numbers.spread(numbers.query), key = numbers.spread(numbers.key),
             value = numbers.spread(numbers.value);
-  // As SoftmaxTransformer does it.
-  const double shrink = 1 / std::sqrt(static_cast<double>(numbers.shape().width));
-  const auto swap_heads = [](const Var& x) { return permute(x, {0, 2, 1, 3}); };
-  return {{query, key, value}, [=] {
-            const Var scores =
-                matmul(swap_heads(scale(query, shrink)), swap_heads(key), {.transpose_b = true});
-            return swap_heads(matmul(softmax(causal_mask(scores)), swap_heads(value)));
-          }};
+  return {{query, key, value}, [=] { return softmax_attention(query, key, value); }};
 }
 
 // The memory after one more token, from the one that was carried.
