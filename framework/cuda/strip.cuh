@@ -1,5 +1,5 @@
-// Matrices that lie across the registers of a block's warps: each warp has strips of 16 rows. And the
-// Cholesky factorisation of a matrix in shared memory, with what strips are divided by.
+// Matrices that lie across the registers of a block's warps: each warp has strips of 16 rows. And
+// the Cholesky factorisation of a matrix in shared memory, with what strips are divided by.
 #pragma once
 
 #include "framework/cuda/tensor_core.cuh"
@@ -10,6 +10,12 @@ namespace vla::cuda {
 template <int n>
 struct Strip {
   Tile tiles[n];
+};
+
+/// The same as left operands: what it is once it is no longer changed.
+template <int n, int parts>
+struct LeftStrip {
+  Left<parts> tiles[n];
 };
 
 template <int n>
@@ -34,8 +40,8 @@ __device__ void store(const Strip<n>& strip, const Split<parts, columns>& x, int
   for (int j = 0; j < n; ++j) store(strip.tiles[j], x, row, kSide * j);
 }
 
-/// A symmetric matrix (16 n, 16 n) in shared memory in float32, of which the blocks on and below the
-/// diagonal are used.
+/// A symmetric matrix (16 n, 16 n) in shared memory in float32, of which the blocks on and below
+/// the diagonal are used.
 template <int n>
 struct Symmetric {
   static constexpr int kStride = kSide * n + 4;
@@ -65,63 +71,98 @@ __device__ inline void lower_block(int block, int& row, int& column) {
   column = block;
 }
 
+/// 1 / x to the last place or next to it, in one instruction.
+__device__ inline float reciprocal(float x) {
+  float result;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
 /// Of a block G (16, 16) on the diagonal at (first, first): the inverse of its Cholesky factor, to
 /// the same place of `inverse`. Called by one warp. False where a pivot is not a positive finite
 /// number.
 ///
-/// Threads 0 .. 15 have the rows of G, threads 16 .. 31 those of the identity; the elimination that
-/// makes the first the factor makes the second its inverse.
+/// Gauss elimination of [G; I], a 4 x 4 part of which each thread has: rows of G in threads 0 ..
+/// 15, of the identity, which becomes the inverse, in threads 16 .. 31. It is the warp's longest
+/// chain of dependent steps, so there is little in each: the rows are scaled when all is done.
 template <int n, int parts>
 __device__ bool factorize_diagonal(const Symmetric<n>& g, const Split<parts, kSide * n>& inverse,
                                    int first) {
-  const int lane = threadIdx.x % kWarp, row = lane % kSide;
-  const bool of_inverse = lane >= kSide;
-  float x[kSide];
+  constexpr int kPart = 4;
+  constexpr unsigned kAll = 0xFFFFFFFF;
+  const int lane = threadIdx.x % kWarp, half = lane / kSide * kSide;
+  const int rows = lane % kSide / kPart, columns = lane % kPart;
+  const int row = kPart * rows, column = kPart * columns;
+  float x[kPart][kPart];
 #pragma unroll
-  for (int j = 0; j < kSide; ++j)
-    x[j] = of_inverse ? float(row == j) : g(first + row, first + j);
-  bool positive = true;
+  for (int a = 0; a < kPart; ++a)
+#pragma unroll
+    for (int b = 0; b < kPart; ++b)
+      x[a][b] = half ? float(row + a == column + b) : g(first + row + a, first + column + b);
+  // Element (i, j) of G, for all threads.
+  const auto of_g = [&](int i, int j) {
+    return __shfl_sync(kAll, x[i % kPart][j % kPart], i / kPart * kPart + j / kPart);
+  };
+  float own_pivots[kPart];
+  float pivot = of_g(0, 0);
 #pragma unroll
   for (int j = 0; j < kSide; ++j) {
-    const float pivot = __shfl_sync(0xFFFFFFFF, x[j], j);
-    positive = positive && pivot > 0 && isfinite(pivot);
-    const float scale = rsqrtf(pivot);
-    // Column j of the factor, in the threads of both halves.
-    const float factor = __shfl_sync(0xFFFFFFFF, x[j] * scale, row);
+    const int block = j / kPart, within = j % kPart;
+    const float shrink = reciprocal(pivot);
 #pragma unroll
-    for (int k = 0; k < kSide; ++k) {
-      // Row j of the factor transposed is its column j, of which thread k has element k.
-      const float mine = of_inverse ? x[k] * scale : factor;
-      const float of_row_j = __shfl_sync(0xFFFFFFFF, mine, of_inverse ? kSide + j : k);
-      if (row > j)
-        x[k] -= factor * of_row_j;
-      else if (row == j)
-        x[k] *= scale;
+    for (int a = 0; a < kPart; ++a)
+      if (row + a == j) own_pivots[a] = pivot;
+    if (j + 1 == kSide) break;
+    // The next pivot ahead of its row, so that its reciprocal need not wait for that.
+    const float below = of_g(j + 1, j);
+    pivot = of_g(j + 1, j + 1) - below * shrink * below;
+    float of_row[kPart];
+#pragma unroll
+    for (int b = 0; b < kPart; ++b)
+      of_row[b] = __shfl_sync(kAll, x[within][b], half + block * kPart + columns);
+#pragma unroll
+    for (int a = 0; a < kPart; ++a) {
+      const float of_column = __shfl_sync(kAll, x[a][within], rows * kPart + block);
+      const float factor = row + a > j ? of_column * shrink : 0;
+#pragma unroll
+      for (int b = 0; b < kPart; ++b) x[a][b] -= factor * of_row[b];
     }
   }
-  if (of_inverse)
+  bool positive = true;
 #pragma unroll
-    for (int j = 0; j < kSide; j += 2) {
-      std::uint32_t pairs[parts];
-      split_pair(j <= row ? x[j] : 0, j + 1 <= row ? x[j + 1] : 0, pairs);
+  for (int a = 0; a < kPart; ++a) {
+    positive = positive && own_pivots[a] > 0 && isfinite(own_pivots[a]);
+    const float scale = rsqrtf(own_pivots[a]);
+    if (half)
 #pragma unroll
-      for (int part = 0; part < parts; ++part)
-        *reinterpret_cast<std::uint32_t*>(inverse.at(part, first + row, first + j)) = pairs[part];
-    }
-  return positive;
+      for (int b = 0; b < kPart; b += 2) {
+        std::uint32_t pairs[parts];
+        split_pair(x[a][b] * scale, x[a][b + 1] * scale, pairs);
+#pragma unroll
+        for (int part = 0; part < parts; ++part)
+          *reinterpret_cast<std::uint32_t*>(inverse.at(part, first + row + a, first + column + b)) =
+              pairs[part];
+      }
+  }
+  return __all_sync(kAll, positive);
 }
 
 /// The Cholesky factor L of `g`, which is overwritten, in the form in which strips are divided by
 /// it: the inverses of its blocks on the diagonal, and the blocks below with their signs turned.
 /// Called by all warps of the block; all see the result. Whether G is positive definite, known to
-/// the first warp only.
-template <int n, int parts>
-__device__ bool factorize(const Symmetric<n>& g, const Split<parts, kSide * n>& factor) {
+/// the first warp only: it alone takes the steps that wait for each other, and the others begin
+/// with `meanwhile`.
+template <int n, int parts, class Meanwhile>
+__device__ bool factorize(const Symmetric<n>& g, const Split<parts, kSide * n>& factor,
+                          Meanwhile meanwhile) {
   const int warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp;
   bool positive = true;
-  for (int p = 0; p < n; ++p) {
-    if (warp == 0) positive = factorize_diagonal(g, factor, kSide * p) && positive;
-    __syncthreads();
+  if (warp == 0)
+    positive = factorize_diagonal(g, factor, 0);
+  else
+    meanwhile();
+  __syncthreads();
+  for (int p = 0; p + 1 < n; ++p) {
     for (int i = p + 1 + warp; i < n; i += warps) {
       Tile below;
       clear(below);
@@ -130,8 +171,8 @@ __device__ bool factorize(const Symmetric<n>& g, const Split<parts, kSide * n>& 
       store(below, factor, kSide * i, kSide * p);
     }
     __syncthreads();
-    const int left = n - 1 - p;
-    for (int block = warp; block < left * (left + 1) / 2; block += warps) {
+    const int left = n - 1 - p, blocks = left * (left + 1) / 2;
+    for (int block = warp; block < blocks; block += max(warps - 1, 1)) {
       int i, j;
       lower_block(block, i, j);
       i += p + 1;
@@ -140,25 +181,51 @@ __device__ bool factorize(const Symmetric<n>& g, const Split<parts, kSide * n>& 
       multiply(rest, negative(load_left(factor, kSide * i, kSide * p)),
                load_right<true>(factor, kSide * j, kSide * p));
       g.store(rest, i, j);
+      if (warp == 0) break;
     }
-    if (left > 0) __syncthreads();
+    if (warp == 0) {
+      __syncwarp();
+      positive = factorize_diagonal(g, factor, kSide * (p + 1)) && positive;
+    }
+    __syncthreads();
   }
   return positive;
 }
-
-/// strip <- strip L^-T, L as factorize leaves it.
 template <int n, int parts>
-__device__ void divide_by_transposed(Strip<n>& strip, const Split<parts, kSide * n>& factor) {
+__device__ bool factorize(const Symmetric<n>& g, const Split<parts, kSide * n>& factor) {
+  return factorize(g, factor, [] {});
+}
+
+namespace detail {
+// X L^-T block by block: solved(p, tile) gets each block and says what goes on as an operand.
+template <int n, int parts, class Solved>
+__device__ void substitute_forward(Strip<n>& strip, const Split<parts, kSide * n>& factor,
+                                   Solved solved) {
 #pragma unroll
   for (int p = 0; p < n; ++p) {
     const Left<parts> before = as_left<parts>(strip.tiles[p]);
     clear(strip.tiles[p]);
     multiply(strip.tiles[p], before, load_right<true>(factor, kSide * p, kSide * p));
-    const Left<parts> solved = as_left<parts>(strip.tiles[p]);
     add_outer(
-        strip, solved, [&](int j) { return load_right<true>(factor, kSide * j, kSide * p); },
+        strip, solved(p), [&](int j) { return load_right<true>(factor, kSide * j, kSide * p); },
         p + 1);
   }
+}
+}  // namespace detail
+
+/// strip <- strip L^-T, L as factorize leaves it.
+template <int n, int parts>
+__device__ void divide_by_transposed(Strip<n>& strip, const Split<parts, kSide * n>& factor) {
+  detail::substitute_forward(strip, factor, [&](int p) { return as_left<parts>(strip.tiles[p]); });
+}
+/// The same as left operands; what is left in the strip is of no use.
+template <int n, int parts>
+__device__ LeftStrip<n, parts> divided_by_transposed(Strip<n>& strip,
+                                                     const Split<parts, kSide * n>& factor) {
+  LeftStrip<n, parts> solved;
+  detail::substitute_forward(
+      strip, factor, [&](int p) { return solved.tiles[p] = as_left<parts>(strip.tiles[p]); });
+  return solved;
 }
 
 /// strip <- strip L^-1.
@@ -173,6 +240,22 @@ __device__ void divide_by(Strip<n>& strip, const Split<parts, kSide * n>& factor
     add_outer(
         strip, solved, [&](int j) { return load_right(factor, kSide * p, kSide * j); }, 0, p);
   }
+}
+
+/// Writes the strip to the rows from `row` on, from the first column on.
+template <int n, int parts, int columns>
+__device__ void store(const LeftStrip<n, parts>& strip, const Split<parts, columns>& x, int row) {
+#pragma unroll
+  for (int p = 0; p < n; ++p)
+#pragma unroll
+    for (int part = 0; part < parts; ++part)
+#pragma unroll
+      for (int i = 0; i < 2; ++i)
+#pragma unroll
+        for (int j = 0; j < 2; ++j)
+          *reinterpret_cast<std::uint32_t*>(
+              x.at(part, row + tile_row(j), kSide * p + tile_column(i))) =
+              strip.tiles[p].pairs[part][2 * i + j];
 }
 
 }  // namespace vla::cuda

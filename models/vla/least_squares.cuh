@@ -28,7 +28,8 @@ struct Format {
   using Scores = Split<kInner, kTokens>;    // (kTokens, kTokens)
   using State = Split<kInner, kWidth>;      // (width, width)
   using Stacked = Strip<kBlocks>;           // a warp's rows of the stacked matrix
-  using OfTokens = Strip<kTokenBlocks>;     // the same rows, a column for each token
+  using Solved = LeftStrip<kTokenBlocks, kInner>;
+  using OfTokens = Strip<kTokenBlocks>;  // the same rows, a column for each token
 };
 
 /// A matrix with that many rows at a place in shared memory.
@@ -54,22 +55,29 @@ struct WarpRows {
   }
 };
 
-/// The tokens of a chunk of one sequence and head.
+/// A run of chunks of one sequence and head.
+struct SegmentPlace {
+  Index sequence, head;
+  Index first, end;  // chunks
+};
+
+/// The tokens of a chunk.
 struct ChunkPlace {
   Index sequence, head, first;
   int count;
+
+  __device__ ChunkPlace(const LeastSquaresSizes& n, const SegmentPlace& segment, Index chunk)
+      : sequence(segment.sequence),
+        head(segment.head),
+        first(chunk * kTokens),
+        count(static_cast<int>(min(Index(kTokens), n.time - first))) {}
+
   /// Of vectors (B, T, H, width): the first one, and the distance from one token to the next.
   template <class T>
   __device__ T* vectors(T* all, const LeastSquaresSizes& n, int width) const {
     return all + ((sequence * n.time + first) * n.heads + head) * width;
   }
 };
-
-__device__ inline ChunkPlace chunk_place(const LeastSquaresSizes& n, Index head, Index chunk) {
-  const Index first = chunk * kTokens;
-  return {head / n.heads, head % n.heads, first,
-          static_cast<int>(min(Index(kTokens), n.time - first))};
-}
 
 __device__ inline void copy_16_bytes(void* shared, const void* global) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
@@ -117,6 +125,18 @@ template <int parts, int columns, class T>
 __device__ void load_tokens(const Split<parts, columns>& into, const T* all, const ChunkPlace& at,
                             const LeastSquaresSizes& n, int size) {
   load_tokens(into, at.vectors(all, n, size), n.heads * size, at.count, size);
+}
+
+/// Asks for the vectors of a chunk, so that they are near when its turn comes.
+template <class T>
+__device__ void prefetch_tokens(const T* all, const ChunkPlace& at, const LeastSquaresSizes& n,
+                                int size) {
+  constexpr int kLine = 128;  // bytes
+  const int bytes = size * static_cast<int>(sizeof(T)), lines = (bytes + kLine - 1) / kLine;
+  const auto* from = reinterpret_cast<const unsigned char*>(at.vectors(all, n, size));
+  for (int i = threadIdx.x; i < at.count * lines; i += blockDim.x)
+    asm volatile(
+        "prefetch.global.L2 [%0];" ::"l"(from + i / lines * (n.heads * bytes) + i % lines * kLine));
 }
 
 /// Brings function(beta) of the chunk's tokens, 0 for those beyond its end.

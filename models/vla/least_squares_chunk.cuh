@@ -141,14 +141,16 @@ bool dispatch_width(int width, Function&& function) {
   return false;
 }
 
-/// solved <- the warp's rows of [W Z]^T = (L^-1 [U A, sqrt(beta) V - U S^T])^T, with L left in
-/// `factor`. k, v and root must be there; afterwards w and scores may be written.
-template <class F>
-__device__ void solve_chunk(typename F::OfTokens& solved, const typename F::Stacked& state,
-                            const typename F::Tokens& k, const typename F::Tokens& v,
-                            const float* root, const typename F::Features& w,
-                            const Symmetric<kTokenBlocks>& gram, const typename F::Scores& factor,
-                            const WarpRows& rows, const Reporter& reporter) {
+/// The warp's rows of [W Z]^T = (L^-1 [U A, sqrt(beta) V - U S^T])^T, with L left in `factor`. k, v
+/// and root must be there; afterwards w and scores may be written.
+template <class F, class Meanwhile>
+__device__ typename F::Solved solve_chunk(const typename F::Stacked& state,
+                                          const typename F::Tokens& k, const typename F::Tokens& v,
+                                          const float* root, const typename F::Features& w,
+                                          const Symmetric<kTokenBlocks>& gram,
+                                          const typename F::Scores& factor, const WarpRows& rows,
+                                          const Reporter& reporter, Meanwhile meanwhile) {
+  typename F::OfTokens solved;
   clear(solved);
   add_times_transposed<F::kInner>(solved, state, k);
   if (rows.of_values)
@@ -175,8 +177,9 @@ __device__ void solve_chunk(typename F::OfTokens& solved, const typename F::Stac
     gram.store(sum, i, j);
   });
   __syncthreads();
-  if (!factorize(gram, factor) && threadIdx.x == 0) reporter.found(Problem::penalty_not_definite);
-  divide_by_transposed(solved, factor);
+  if (!factorize(gram, factor, meanwhile) && threadIdx.x == 0)
+    reporter.found(Problem::penalty_not_definite);
+  return divided_by_transposed(solved, factor);
 }
 
 /// scores <- tril(X R^T) for vectors X of the chunk's tokens and R^T (width, kTokens).
@@ -194,11 +197,11 @@ __device__ void causal_scores(const typename F::Tokens& x, const typename F::Fea
 
 /// strip += sign solved scores^T, sign being -1 with `subtract`.
 template <class F, bool subtract = false>
-__device__ void add_scores(typename F::OfTokens& strip, const typename F::OfTokens& solved,
+__device__ void add_scores(typename F::OfTokens& strip, const typename F::Solved& solved,
                            const typename F::Scores& scores) {
 #pragma unroll
   for (int p = 0; p < kTokenBlocks; ++p) {
-    Left<F::kInner> left = as_left<F::kInner>(solved.tiles[p]);
+    Left<F::kInner> left = solved.tiles[p];
     if constexpr (subtract) left = negative(left);
     add_outer(
         strip, left, [&](int j) { return load_right<true>(scores, kSide * j, kSide * p); }, p);
@@ -207,11 +210,11 @@ __device__ void add_scores(typename F::OfTokens& strip, const typename F::OfToke
 
 /// A <- A - W^T W and S <- S + Z^T W.
 template <class F>
-__device__ void advance_state(typename F::Stacked& state, const typename F::OfTokens& solved,
+__device__ void advance_state(typename F::Stacked& state, const typename F::Solved& solved,
                               const typename F::Features& w, const WarpRows& rows) {
 #pragma unroll
   for (int p = 0; p < kTokenBlocks; ++p) {
-    Left<F::kInner> left = as_left<F::kInner>(solved.tiles[p]);
+    Left<F::kInner> left = solved.tiles[p];
     if (!rows.of_values) left = negative(left);
     add_outer(state, left, [&](int j) { return load_right<true>(w, kSide * j, kSide * p); });
   }

@@ -1,5 +1,5 @@
 #include "models/vla/least_squares.cuh"
-#include "models/vla/least_squares_segments.hpp"
+#include "models/vla/least_squares_segments.cuh"
 
 namespace vla::cuda {
 namespace {
@@ -37,13 +37,14 @@ Segments segments_for(const LeastSquaresSizes& n, int at_once, Device device) {
       length = candidate;
     }
   }
-  return {n.all_heads(), chunks, length, (chunks + length - 1) / length};
+  return {n.batch, n.heads, chunks, length, (chunks + length - 1) / length};
 }
 
 void add_up_segments(const Segments& segments, Index elements, float* sums, float* totals,
-                     bool reversed, const Launch& launch) {
-  launch(scan_segments, grid_for(segments.heads * elements), segments.heads, segments.count,
-         elements, reversed, sums, totals);
+                     bool reversed, Device device) {
+  Launch("least_squares prefix sums", device)(
+      scan_segments, grid_for(segments.all_heads() * elements), segments.all_heads(),
+      segments.count, elements, reversed, sums, totals);
 }
 
 }  // namespace vla::cuda

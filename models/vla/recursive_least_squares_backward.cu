@@ -18,7 +18,7 @@
 // D^T v and F k are large where a key is remembered well, and all but cancel: that is why y, h, D
 // and F keep the parts of Format. With one part dk would be wrong by 1/lambda0 times 2^-8.
 #include "models/vla/least_squares_chunk.cuh"
-#include "models/vla/least_squares_segments.hpp"
+#include "models/vla/least_squares_segments.cuh"
 
 namespace vla::cuda {
 namespace {
@@ -32,8 +32,11 @@ struct SolvedChunk {
   static constexpr Index kElements = 2 * F::kInner * kPart;
   BFloat16 *y, *h;
 
-  __device__ SolvedChunk(BFloat16* all, Index head, Index chunks, Index chunk)
-      : y(all + (head * chunks + chunk) * kElements), h(y + F::kInner * kPart) {}
+  __device__ SolvedChunk(BFloat16* all, const Segments& segments, const SegmentPlace& segment,
+                         Index chunk)
+      : y(all + ((segment.sequence * segments.heads + segment.head) * segments.chunks + chunk) *
+                    kElements),
+        h(y + F::kInner * kPart) {}
 };
 
 // Features (width, kTokens) between shared and global memory, 16 bytes at a time.
@@ -59,6 +62,14 @@ __device__ void load_features(const typename F::Features& features, BFloat16* fr
   });
 }
 
+// Asks for y and h of a chunk, which lie one after the other.
+template <class F>
+__device__ void prefetch_features(const BFloat16* y) {
+  constexpr int kLine = 128 / sizeof(BFloat16);
+  for (int i = threadIdx.x; i < SolvedChunk<F>::kElements / kLine; i += blockDim.x)
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(y + i * kLine));
+}
+
 template <class T, int width>
 __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::kAtOnce)
     solve_again(const LeastSquaresArrays<T> in, const Segments segments, const float* states,
@@ -71,8 +82,8 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
   typename F::Stacked state;
   read_rows(state, states + segments.offset(blockIdx.x, width), rows.first_stacked<F>());
   for (Index chunk = segment.first; chunk < segment.end; ++chunk) {
-    const ChunkPlace at = chunk_place(in.n, segment.head, chunk);
-    const SolvedChunk<F> out(solved_chunks, segment.head, segments.chunks, chunk);
+    const ChunkPlace at(in.n, segment, chunk);
+    const SolvedChunk<F> out(solved_chunks, segments, segment, chunk);
     __syncthreads();
     load_tokens(shared.k, in.k, at, in.n, in.n.key);
     load_tokens(shared.q, in.q, at, in.n, in.n.key);
@@ -82,11 +93,19 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
       return checked_root(weight, {note, at});
     });
     if (rows.of_values) store(state, shared.memory, rows.first());
+    if (chunk + 1 < segment.end) {
+      const ChunkPlace next(in.n, segment, chunk + 1);
+      prefetch_tokens(in.k, next, in.n, in.n.key);
+      prefetch_tokens(in.q, next, in.n, in.n.key);
+      prefetch_tokens(in.v, next, in.n, in.n.value);
+      prefetch_tokens(upstream, next, in.n, in.n.value);
+      prefetch_tokens(in.beta, next, in.n, 1);
+    }
     wait_for_copies();
     __syncthreads();
-    typename F::OfTokens solved, result;
-    solve_chunk<F>(solved, state, shared.k, shared.v, shared.root, shared.w, shared.gram,
-                   shared.factor, rows, {note, at});
+    typename F::OfTokens result;
+    const auto solved = solve_chunk<F>(state, shared.k, shared.v, shared.root, shared.w,
+                                       shared.gram, shared.factor, rows, {note, at}, [] {});
     __syncthreads();  // the factor and the inputs are done with
     store(solved, rows.of_values ? shared.z : shared.w, rows.first());
     __syncthreads();
@@ -134,11 +153,11 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads)
   typename F::Stacked sum;
   clear(sum);
   for (Index chunk = segment.first; chunk < segment.end; ++chunk) {
-    const SolvedChunk<F> from(solved_chunks, segment.head, segments.chunks, chunk);
+    const SolvedChunk<F> from(solved_chunks, segments, segment, chunk);
     __syncthreads();
     load_features<F>(y, from.y);
     load_features<F>(h, from.h);
-    load_tokens(gradient, upstream, chunk_place(n, segment.head, chunk), n, n.value);
+    load_tokens(gradient, upstream, ChunkPlace(n, segment, chunk), n, n.value);
     wait_for_copies();
     __syncthreads();
 #pragma unroll
@@ -208,8 +227,8 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
         x += after[Index(kSide * j + column) * width + rows.first() + row];
       });
   for (Index chunk = segment.end - 1; chunk >= segment.first; --chunk) {
-    const ChunkPlace at = chunk_place(in.n, segment.head, chunk);
-    const SolvedChunk<F> from(solved_chunks, segment.head, segments.chunks, chunk);
+    const ChunkPlace at(in.n, segment, chunk);
+    const SolvedChunk<F> from(solved_chunks, segments, segment, chunk);
     __syncthreads();
     load_tokens(shared.k, in.k, at, in.n, in.n.key);
     load_tokens(shared.v, in.v, at, in.n, in.n.value);
@@ -218,6 +237,14 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
     load_features<F>(shared.h, from.h);
     load_weights(shared.weight, in.beta, at, in.n, [](float weight) { return weight; });
     if (rows.of_values) store(state, shared.memory, rows.first());
+    if (chunk > segment.first) {
+      const ChunkPlace next(in.n, segment, chunk - 1);
+      prefetch_tokens(in.k, next, in.n, in.n.key);
+      prefetch_tokens(in.v, next, in.n, in.n.value);
+      prefetch_tokens(upstream, next, in.n, in.n.value);
+      prefetch_tokens(in.beta, next, in.n, 1);
+      prefetch_features<F>(SolvedChunk<F>(solved_chunks, segments, segment, chunk - 1).y);
+    }
     wait_for_copies();
     __syncthreads();
     // Rows of keys: g = D^T V - F K; rows of values: D K. First what later chunks give.
@@ -311,25 +338,28 @@ template <class T, int width>
 void run(const LeastSquaresArrays<T>& in, const Tensor& states, const T* upstream,
          const LeastSquaresGradients<T>& out, Device device) {
   using F = Format<T, width>;
-  const Launch launch("recursive_least_squares gradient", device);
   const Segments segments = segments_for(in.n, F::kAtOnce, device);
   const auto blocks = dim3(static_cast<unsigned>(segments.total()));
-  Tensor solved({segments.heads * segments.chunks, SolvedChunk<F>::kElements}, DType::bfloat16,
-                device);
+  Tensor solved({segments.all_heads() * segments.chunks, SolvedChunk<F>::kElements},
+                DType::bfloat16, device);
   Tensor sums({segments.total(), 2 * width, width}, DType::float32, device);
-  Tensor totals({segments.heads, 2 * width, width}, DType::float32, device);
+  Tensor totals({segments.all_heads(), 2 * width, width}, DType::float32, device);
   BFloat16* chunks = solved.mutable_data<BFloat16>();
-  launch(solve_again<T, width>, Grid{blocks, F::kThreads, FirstAdjointMemory<F>::kBytes}, in,
-         segments, states.data<float>(), upstream, chunks, out.q, problem_note(device));
+  Launch("least_squares solve again", device)(
+      solve_again<T, width>, Grid{blocks, F::kThreads, FirstAdjointMemory<F>::kBytes}, in, segments,
+      states.data<float>(), upstream, chunks, out.q, problem_note(device));
   constexpr std::size_t kSumBytes = 2 * F::Features::bytes(width) + F::Tokens::bytes(kTokens);
-  launch(upstream_sums<T, width>, Grid{blocks, F::kThreads, kSumBytes}, in.n, segments, chunks,
-         upstream, sums.mutable_data<float>());
+  Launch("least_squares upstream sums", device)(
+      upstream_sums<T, width>, Grid{blocks, F::kThreads, kSumBytes}, in.n, segments, chunks,
+      upstream, sums.mutable_data<float>());
   add_up_segments(segments, 2 * width * width, sums.mutable_data<float>(),
-                  totals.mutable_data<float>(), true, launch);
-  launch(differentiate<T, width>, Grid{blocks, F::kThreads, LastAdjointMemory<F>::kBytes}, in,
-         segments, sums.data<float>(), chunks, upstream, out);
-  launch(sum_lambda0, Grid{dim3(static_cast<unsigned>(in.n.heads)), kWarp}, in.n, width,
-         totals.data<float>(), out.lambda0);
+                  totals.mutable_data<float>(), true, device);
+  Launch("least_squares differentiate", device)(
+      differentiate<T, width>, Grid{blocks, F::kThreads, LastAdjointMemory<F>::kBytes}, in,
+      segments, sums.data<float>(), chunks, upstream, out);
+  Launch("least_squares lambda0", device)(sum_lambda0,
+                                          Grid{dim3(static_cast<unsigned>(in.n.heads)), kWarp},
+                                          in.n, width, totals.data<float>(), out.lambda0);
 }
 
 }  // namespace

@@ -13,7 +13,7 @@
 // Products are taken with the parts that Format names: two for bfloat16 inputs (error of o about
 // 1e-5 before it is rounded to bfloat16), three for float32.
 #include "models/vla/least_squares_chunk.cuh"
-#include "models/vla/least_squares_segments.hpp"
+#include "models/vla/least_squares_segments.cuh"
 
 namespace vla::cuda {
 namespace {
@@ -36,11 +36,16 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads)
   typename F::Stacked sum;
   clear(sum);
   for (Index chunk = segment.first; chunk < segment.end; ++chunk) {
-    const ChunkPlace at = chunk_place(in.n, segment.head, chunk);
+    const ChunkPlace at(in.n, segment, chunk);
     __syncthreads();
     load_tokens(k, in.k, at, in.n, in.n.key);
     load_tokens(v, in.v, at, in.n, in.n.value);
     load_weights(beta, in.beta, at, in.n, [](float weight) { return weight; });
+    if (chunk + 1 < segment.end) {
+      const ChunkPlace next(in.n, segment, chunk + 1);
+      prefetch_tokens(in.k, next, in.n, in.n.key);
+      prefetch_tokens(in.v, next, in.n, in.n.value);
+    }
     wait_for_copies();
     __syncthreads();
     for (int block = threadIdx.x / kWarp; block < kTokenBlocks * F::kBlocks; block += F::kWarps) {
@@ -50,7 +55,7 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads)
       store(tile, weighted, kSide * i, kSide * j);
     }
     __syncthreads();
-    const auto& vectors = rows.of_values ? v : k;
+    const typename F::Tokens vectors = rows.of_values ? v : k;
 #pragma unroll
     for (int p = 0; p < kTokenBlocks; ++p)
       add_outer(sum, load_left<true>(vectors, kSide * p, kSide * rows.block),
@@ -110,13 +115,13 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
   const ChunkMemory<F> shared(memory);
   const WarpRows rows = WarpRows::mine<F>();
   const SegmentPlace segment = segments.place(blockIdx.x);
-  const ChunkPlace begin = chunk_place(in.n, segment.head, segment.first);
+  const ChunkPlace begin(in.n, segment, segment.first);
   const Reporter reporter{note, begin};
   typename F::Stacked state;
   start_segment<F>(state, memory, in.lambda0[begin.head],
                    states + segments.offset(blockIdx.x, width), rows, reporter);
   for (Index chunk = segment.first; chunk < segment.end; ++chunk) {
-    const ChunkPlace at = chunk_place(in.n, segment.head, chunk);
+    const ChunkPlace at(in.n, segment, chunk);
     __syncthreads();
     load_tokens(shared.k, in.k, at, in.n, in.n.key);
     load_tokens(shared.q, in.q, at, in.n, in.n.key);
@@ -124,13 +129,22 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
     load_weights(shared.root, in.beta, at, in.n, [&](float weight) {
       return checked_root(weight, {note, at});
     });
+    if (chunk + 1 < segment.end) {
+      const ChunkPlace next(in.n, segment, chunk + 1);
+      prefetch_tokens(in.k, next, in.n, in.n.key);
+      prefetch_tokens(in.q, next, in.n, in.n.key);
+      prefetch_tokens(in.v, next, in.n, in.n.value);
+      prefetch_tokens(in.beta, next, in.n, 1);
+    }
     wait_for_copies();
     __syncthreads();
-    typename F::OfTokens solved, output;
+    typename F::OfTokens output;
     clear(output);
-    if (rows.of_values) add_times_transposed<F::kInner>(output, state, shared.q);
-    solve_chunk<F>(solved, state, shared.k, shared.v, shared.root, shared.w, shared.gram,
-                   shared.factor, rows, {note, at});
+    const auto solved = solve_chunk<F>(state, shared.k, shared.v, shared.root, shared.w,
+                                       shared.gram, shared.factor, rows, {note, at}, [&] {
+                                         if (rows.of_values)
+                                           add_times_transposed<F::kInner>(output, state, shared.q);
+                                       });
     if (!rows.of_values) store(solved, shared.w, rows.first());
     __syncthreads();
     causal_scores<F>(shared.q, shared.w, shared.scores);
@@ -142,8 +156,9 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
     }
   }
   if (out.memory && rows.of_values && segment.end == segments.chunks)
-    write_unpadded(state, out.memory + segment.head * in.n.value * in.n.key, rows.first(),
-                   in.n.value, in.n.key);
+    write_unpadded(
+        state, out.memory + (segment.sequence * in.n.heads + segment.head) * in.n.value * in.n.key,
+        rows.first(), in.n.value, in.n.key);
 }
 
 // M (B, H, d, d) <- lambda0 I and what was added to it, the upper half of `totals`.
@@ -160,23 +175,25 @@ __global__ void write_penalty(Sizes n, int width, const float* totals, const flo
 template <class T, int width>
 Tensor run(const LeastSquaresArrays<T>& in, const LeastSquaresOutputs<T>& out, Device device) {
   using F = Format<T, width>;
-  const Launch launch("recursive_least_squares", device);
   const Segments segments = segments_for(in.n, F::kAtOnce, device);
   Tensor states({segments.total(), 2 * width, width}, DType::float32, device);
   float* sums = states.mutable_data<float>();
   Tensor totals({in.n.all_heads(), 2 * width, width}, DType::float32, device);
   const auto blocks = dim3(static_cast<unsigned>(segments.total()));
   using Weighted = Split<F::kInner, width>;
-  launch(segment_sums<T, width>,
-         Grid{blocks, F::kThreads,
-              static_cast<std::size_t>(2 * F::Tokens::bytes(kTokens) + Weighted::bytes(kTokens))},
-         in, segments, sums);
-  add_up_segments(segments, 2 * width * width, sums, totals.mutable_data<float>(), false, launch);
-  launch(attend<T, width>, Grid{blocks, F::kThreads, ChunkMemory<F>::kBytes}, in, segments, sums,
-         out, problem_note(device));
+  Launch("least_squares sums", device)(
+      segment_sums<T, width>,
+      Grid{blocks, F::kThreads,
+           static_cast<std::size_t>(2 * F::Tokens::bytes(kTokens) + Weighted::bytes(kTokens))},
+      in, segments, sums);
+  add_up_segments(segments, 2 * width * width, sums, totals.mutable_data<float>(), false, device);
+  Launch("least_squares attend", device)(attend<T, width>,
+                                         Grid{blocks, F::kThreads, ChunkMemory<F>::kBytes}, in,
+                                         segments, sums, out, problem_note(device));
   if (out.penalty)
-    launch(write_penalty, grid_for(in.n.all_heads() * in.n.key * in.n.key), in.n, width,
-           totals.data<float>(), in.lambda0, out.penalty);
+    Launch("least_squares penalty", device)(write_penalty,
+                                            grid_for(in.n.all_heads() * in.n.key * in.n.key), in.n,
+                                            width, totals.data<float>(), in.lambda0, out.penalty);
   return states;
 }
 
