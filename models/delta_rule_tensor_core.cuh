@@ -1,0 +1,126 @@
+// The delta rule on the tensor cores, in three kinds of kernels. With T = (I + tril(K Alpha^T,
+// -1))^-1 of a chunk, S at its start and D, the adjoint of S, at its end:
+//
+//   inverse    T, of all chunks at once
+//   scan       S over the chunks, E^T = (V^T - S K^T) T^T; backward D, dV^T = (D Alpha^T + G^T) T
+//   products   what follows from S, E, D and dV, of all chunks at once: O, G, dQ, dK, dAlpha
+//
+// Strips of 16 rows stay in a warp's registers. In the scan they are rows of S, that is, value
+// features, so that each result is the left operand of the next product and warps need nothing of
+// each other; in the products they are tokens.
+#pragma once
+
+#include "framework/cuda/tiles.cuh"
+#include "models/delta_rule_cuda.hpp"
+
+namespace vla::cuda {
+
+inline constexpr int kChunk = static_cast<int>(kMostChunk);
+inline constexpr int kChunkTiles = kChunk / kSide;
+inline constexpr int kChunkThreads = kChunkTiles * kWarp;  // a warp for 16 tokens
+
+/// The parts of results that are operands again. bfloat16: one where that is below the rounding of
+/// what is stored; the state and what masks cut out take two, because with keys that come again and
+/// again the sums over tokens cancel (errors of O and dK, T = 2048, 4 different keys, 8e-3 and
+/// 1.5e-2 with one part throughout, 5.5e-3 and 1e-2 so).
+template <class T>
+inline constexpr bool kIsNarrow = kExactParts<T> == 1;
+template <class T>
+inline constexpr int kStateParts = kIsNarrow<T> ? 2 : 3;
+template <class T>
+inline constexpr int kResidualParts = kIsNarrow<T> ? 2 : 3;
+template <class T>
+inline constexpr int kMaskedParts = kIsNarrow<T> ? 2 : 3;
+template <class T>
+inline constexpr int kInverseParts = kIsNarrow<T> ? 2 : 3;
+
+inline Index chunks_of(const DeltaRuleSizes& n) { return (n.time + kChunk - 1) / kChunk; }
+
+/// The rows of a tensor (B, T, H, width) that belong to a head and a chunk.
+template <class T>
+__device__ Rows<T> rows_of_chunk(const DeltaRuleSizes& n, T* x, Index width, Index head,
+                                 Index chunk) {
+  const Index first = chunk * kChunk;
+  const Index b = head / n.heads, h = head - b * n.heads;
+  return {x + ((b * n.time + first) * n.heads + h) * width, static_cast<int>(n.heads * width),
+          static_cast<int>(min(Index(kChunk), n.time - first)), static_cast<int>(width)};
+}
+/// A matrix of its own.
+template <class T>
+__device__ Rows<T> rows_of_matrix(T* x, Index number, Index rows, Index columns) {
+  return {x + number * rows * columns, static_cast<int>(columns), static_cast<int>(rows),
+          static_cast<int>(columns)};
+}
+
+/// One scan over the chunks, of X^T (d_v, tokens) and matrices of the width of keys:
+///
+///   E^T = (X^T -+ S A^T) W      W = T^T, backward T
+///   S  <- S +- E^T B + Y^T Z    the last backward only
+///
+/// with the upper signs forward, from the first chunk on, and the lower ones backward, from the
+/// last. Pointers may be null: without `a` nothing is read from S, without `inverses` W = I, and
+/// without `b` nothing is written by E.
+template <class T>
+struct Scan {
+  DeltaRuleSizes n;
+  const T *x, *a, *inverses, *b, *y, *z;
+  const float* initial;  // null: 0
+  T* errors;             // E (B, T, H, d_v), unless null
+  T* states;             // S before each chunk (in the order of the scan): (B, H, chunks, d_v, d)
+  float* final_state;
+};
+template <class T>
+void launch_scan(const Scan<T>& scan, bool backward, const char* op, Device device);
+
+/// For all chunks, of matrices (tokens, width of keys or of values):
+///
+///   out = left M + sum over pairs of mask(left X^T) Y
+///
+/// M is the chunk's matrix (d_v, d) of `states`, or its transpose; the mask keeps what is on and
+/// below the diagonal, or on and above it, or leaves the diagonal out.
+template <class T>
+struct Product {
+  struct Pair {
+    const T *x, *y;  // X as wide as left, Y as out
+    bool upper, strict, negative;
+  };
+  const T* left;
+  bool left_has_keys, out_has_keys;  // widths
+  const T* states;                   // unless null
+  bool transposed, negative;         // of M
+  int pairs;
+  Pair pair[2];
+  T* out;
+};
+template <class T>
+struct Products {
+  static constexpr int kMost = 3;
+  DeltaRuleSizes n;
+  int count;
+  Product<T> product[kMost];
+};
+template <class T>
+void launch_products(const Products<T>& products, const char* op, Device device);
+
+/// Calls function(std::integral_constant<int, blocks>{}) with the width as which keys and values
+/// are computed with, in blocks of 16.
+template <class Function>
+void with_width(const DeltaRuleSizes& n, Function&& function) {
+  const Index width = std::max(n.key, n.value);
+  if (width <= 16)
+    function(std::integral_constant<int, 1>());
+  else if (width <= 32)
+    function(std::integral_constant<int, 2>());
+  else if (width <= 64)
+    function(std::integral_constant<int, 4>());
+  else
+    function(std::integral_constant<int, 8>());
+}
+
+/// Bytes of shared memory of the largest block, for `blocks` as above.
+template <class T>
+int scan_bytes(int blocks);
+template <class T>
+int products_bytes(int blocks);
+
+}  // namespace vla::cuda
