@@ -36,7 +36,7 @@ __device__ void add_masked(Strip<n>& out, const Left<kExactParts<T>> (&left)[n],
     for (int p = 0; p < n; ++p)
       multiply(tile, left[p], load_right<true>(memory.x, kSide * j, kSide * p));
     if (j == warp) mask_diagonal(tile, upper, strict);
-    Left<kMaskedParts<T>> masked = as_left<kMaskedParts<T>>(tile);
+    Left<kResultParts<T>> masked = as_left<kResultParts<T>>(tile);
     if (negated) masked = negative(masked);
     add_outer(out, masked, [&](int i) { return load_right(memory.y, kSide * j, kSide * i); });
   }

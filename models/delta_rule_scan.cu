@@ -12,7 +12,7 @@ constexpr int kMostStages = 4;
 template <class T, int n, bool backward>
 struct Stage {
   using Wide = Split<kExactParts<T>, kSide * n>;
-  using Square = Split<kExactParts<T>, kChunk>;
+  using Square = Split<kResultParts<T>, kChunk>;
   using Slices = Split<1, kMostSlices * kSide>;
   static constexpr int kOfKeys = Wide::bytes(kChunk), kOfSquare = Square::bytes(kChunk);
   static constexpr int kOfSlices = kIsNarrow<T> ? Slices::bytes(kChunk) : 0;
@@ -37,6 +37,20 @@ struct Stage {
   }
 };
 
+template <class T, int parts>
+__device__ void load_inverse(const Scan<T>& scan, const Split<parts, kChunk>& into, Index number) {
+  const auto from = [&](int part) {
+    return rows_of_matrix(scan.inverses, number * kStoredParts<T> + part, kChunk, kChunk);
+  };
+  if constexpr (kStoredParts<T> == 1) {
+    begin_load(into, from(0), kChunk);
+  } else {
+#pragma unroll
+    for (int part = 0; part < kStoredParts<T>; ++part)
+      begin_load(Split<1, kChunk>{into.at(part, 0, 0), 0}, from(part), kChunk);
+  }
+}
+
 // Begins to bring a chunk to a stage; by all threads of the block.
 template <class T, int n, bool backward>
 __device__ void load_stage(const Scan<T>& scan, const Stage<T, n, backward>& stage, Index head,
@@ -44,9 +58,7 @@ __device__ void load_stage(const Scan<T>& scan, const Stage<T, n, backward>& sta
   const DeltaRuleSizes& sizes = scan.n;
   const auto keys = [&](const T* x) { return rows_of_chunk(sizes, x, sizes.key, head, chunk); };
   if (scan.a) begin_load(stage.a, keys(scan.a), kChunk);
-  if (scan.inverses)
-    begin_load(stage.inverse, rows_of_matrix(scan.inverses, head * chunks + chunk, kChunk, kChunk),
-               kChunk);
+  if (scan.inverses) load_inverse(scan, stage.inverse, head * chunks + chunk);
   if (scan.b) begin_load(stage.b, keys(scan.b), kChunk);
   if (backward) begin_load(stage.z, keys(scan.z), kChunk);
   if constexpr (kIsNarrow<T>) {
@@ -59,8 +71,7 @@ __device__ void load_stage(const Scan<T>& scan, const Stage<T, n, backward>& sta
 }
 
 // Blocks (head, group of slices); a warp has 16 rows of S for the whole sequence, the warps beyond
-// the block's slices only help to load. Products of bfloat16: S in two parts with the inputs, which
-// are exact; what it leaves in two parts with W in one; E in one.
+// the block's slices only help to load.
 template <class T, int n, bool backward>
 __global__ void __launch_bounds__(kScanThreads)
     scan_kernel(const Scan<T> scan, const int slices, const int stages) {
@@ -119,7 +130,7 @@ __global__ void __launch_bounds__(kScanThreads)
     if (scan.a)
 #pragma unroll
       for (int p = 0; p < n; ++p) {
-        auto left = as_left<kStateParts<T>>(state.tiles[p]);
+        auto left = as_left<kResultParts<T>>(state.tiles[p]);
         if (!backward) left = negative(left);
         add_outer(e, left, [&](int j) { return load_right<true>(stage.a, kSide * j, kSide * p); });
       }
@@ -128,7 +139,7 @@ __global__ void __launch_bounds__(kScanThreads)
       clear(e);
 #pragma unroll
       for (int p = 0; p < kChunkTiles; ++p) {
-        const auto left = as_left<kResidualParts<T>>(residual.tiles[p]);
+        const auto left = as_left<kResultParts<T>>(residual.tiles[p]);
         if constexpr (backward)
           add_outer(
               e, left, [&](int j) { return load_right<true>(stage.inverse, kSide * j, kSide * p); },
@@ -141,7 +152,7 @@ __global__ void __launch_bounds__(kScanThreads)
     if (scan.b)
 #pragma unroll
       for (int p = 0; p < kChunkTiles; ++p) {
-        auto left = as_left<kExactParts<T>>(e.tiles[p]);
+        auto left = as_left<kResultParts<T>>(e.tiles[p]);
         if (backward) left = negative(left);
         add_outer(state, left, [&](int j) { return load_right(stage.b, kSide * p, kSide * j); });
       }
@@ -183,7 +194,7 @@ void launch(const Scan<T>& scan, const char* op, Device device) {
   if constexpr (kIsNarrow<T>) {
     const int room = static_cast<int>(properties(device).shared_bytes);
     const int share = heads * groups() > multiprocessors ? room / 2 - 1024 : room;
-    stages = std::clamp(share / kBytes, 2, kMostStages);
+    stages = std::clamp(share / kBytes, 1, kMostStages);
   }
   const Grid grid{dim3(static_cast<unsigned>(heads), static_cast<unsigned>(groups())), kScanThreads,
                   static_cast<std::size_t>(stages * kBytes)};
@@ -194,10 +205,9 @@ void launch(const Scan<T>& scan, const char* op, Device device) {
 
 template <class T>
 int scan_bytes(int blocks) {
-  constexpr int kFewest = kIsNarrow<T> ? 2 : 1;  // stages
-  return kFewest * (blocks == 8   ? Stage<T, 8, true>::kBytes
-                    : blocks == 4 ? Stage<T, 4, true>::kBytes
-                                  : Stage<T, 2, true>::kBytes);
+  return blocks == 8   ? Stage<T, 8, true>::kBytes
+         : blocks == 4 ? Stage<T, 4, true>::kBytes
+                       : Stage<T, 2, true>::kBytes;
 }
 
 template <class T>

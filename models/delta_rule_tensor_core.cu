@@ -32,14 +32,14 @@ __device__ void invert_diagonal(const float (&below)[kSide][kSide + 1],
 template <class T, int n>
 struct InverseMemory {
   using Wide = Split<kExactParts<T>, kSide * n>;
-  using Square = Split<kInverseParts<T>, kChunk>;
+  using Square = Split<kResultParts<T>, kChunk>;
   static constexpr int kOfKeys = Wide::bytes(kChunk);
   static constexpr int kBytes = kOfKeys + Square::bytes(kChunk);
 };
 
 // T^T for a chunk, T = (I + tril(K Alpha^T, -1))^-1: the rows of I divided by I + tril(...)
 // transposed, a strip by each warp. Substitution within blocks of 16 is in float32, what is between
-// them in two parts (float32: three); the result is rounded to T.
+// them in two parts (float32: three), and so is the result.
 template <class T, int n>
 __global__ void __launch_bounds__(kChunkThreads)
     inverse_kernel(const DeltaRuleSizes sizes, const T* k, const T* alpha, T* inverses) {
@@ -82,9 +82,16 @@ __global__ void __launch_bounds__(kChunkThreads)
     for_tile(inverse.tiles[j],
              [&](int row, int column, float& value) { value = j == warp && row == column; });
   divide_by_transposed(inverse, factor);
-  const Rows<T> into = rows_of_matrix(inverses, blockIdx.x, kChunk, kChunk);
 #pragma unroll
-  for (int j = 0; j < kChunkTiles; ++j) write_tile(inverse.tiles[j], into, kSide * warp, kSide * j);
+  for (int part = 0; part < kStoredParts<T>; ++part) {
+    const Rows<T> into =
+        rows_of_matrix(inverses, Index(blockIdx.x) * kStoredParts<T> + part, kChunk, kChunk);
+#pragma unroll
+    for (int j = 0; j < kChunkTiles; ++j) {
+      write_tile(inverse.tiles[j], into, kSide * warp, kSide * j);
+      for_tile(inverse.tiles[j], [](int, int, float& value) { value -= float(T(value)); });
+    }
+  }
 }
 
 template <class T>
@@ -229,7 +236,9 @@ DeltaRuleForward delta_rule_on_tensor_cores(const DeltaRuleTensors& in) {
   out.errors = in.value;
   if (in.key.defined()) {
     out.errors = empty_like(in.value);
-    out.inverses = Tensor({n.batch, n.heads, chunks_of(n), kMostChunk, kMostChunk}, dtype, device);
+    const Index parts = dtype == DType::bfloat16 ? kStoredParts<BFloat16> : kStoredParts<float>;
+    out.inverses =
+        Tensor({n.batch, n.heads, chunks_of(n), parts, kMostChunk, kMostChunk}, dtype, device);
   }
   dispatch(dtype, [&](auto zero) { forward<decltype(zero)>(in, out); });
   return out;

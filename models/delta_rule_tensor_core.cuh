@@ -19,20 +19,14 @@ inline constexpr int kChunk = static_cast<int>(kMostChunk);
 inline constexpr int kChunkTiles = kChunk / kSide;
 inline constexpr int kChunkThreads = kChunkTiles * kWarp;  // a warp for 16 tokens
 
-/// The parts of results that are operands again. bfloat16: one where that is below the rounding of
-/// what is stored; the state and what masks cut out take two, because with keys that come again and
-/// again the sums over tokens cancel (errors of O and dK, T = 2048, 4 different keys, 8e-3 and
-/// 1.5e-2 with one part throughout, 5.5e-3 and 1e-2 so).
 template <class T>
 inline constexpr bool kIsNarrow = kExactParts<T> == 1;
+/// The parts of results that are operands again. bfloat16: two, although what is stored has one,
+/// because with keys that come again and again the sums over tokens cancel. With one throughout,
+/// 4 different keys and T = 4096, the errors of O, the final S and dK are 8e-3, 7e-3 and 1.8e-2;
+/// so they are 5.2e-3, 1e-5 and 1e-2, as far as E and S are not rounded when they are stored.
 template <class T>
-inline constexpr int kStateParts = kIsNarrow<T> ? 2 : 3;
-template <class T>
-inline constexpr int kResidualParts = kIsNarrow<T> ? 2 : 3;
-template <class T>
-inline constexpr int kMaskedParts = kIsNarrow<T> ? 2 : 3;
-template <class T>
-inline constexpr int kInverseParts = kIsNarrow<T> ? 2 : 3;
+inline constexpr int kResultParts = kIsNarrow<T> ? 2 : 3;
 
 inline Index chunks_of(const DeltaRuleSizes& n) { return (n.time + kChunk - 1) / kChunk; }
 
@@ -45,12 +39,16 @@ __device__ Rows<T> rows_of_chunk(const DeltaRuleSizes& n, T* x, Index width, Ind
   return {x + ((b * n.time + first) * n.heads + h) * width, static_cast<int>(n.heads * width),
           static_cast<int>(min(Index(kChunk), n.time - first)), static_cast<int>(width)};
 }
-/// A matrix of its own.
+/// The matrix with this number.
 template <class T>
 __device__ Rows<T> rows_of_matrix(T* x, Index number, Index rows, Index columns) {
   return {x + number * rows * columns, static_cast<int>(columns), static_cast<int>(rows),
           static_cast<int>(columns)};
 }
+
+/// Inverses are stored as matrices (tokens, tokens) that add up to them: bfloat16 in two.
+template <class T>
+inline constexpr int kStoredParts = kIsNarrow<T> ? 2 : 1;
 
 /// One scan over the chunks, of X^T (d_v, tokens) and matrices of the width of keys:
 ///
@@ -63,7 +61,9 @@ __device__ Rows<T> rows_of_matrix(T* x, Index number, Index rows, Index columns)
 template <class T>
 struct Scan {
   DeltaRuleSizes n;
-  const T *x, *a, *inverses, *b, *y, *z;
+  const T *x, *a;
+  const T* inverses;  // kStoredParts matrices each
+  const T *b, *y, *z;
   const float* initial;  // null: 0
   T* errors;             // E (B, T, H, d_v), unless null
   T* states;             // S before each chunk (in the order of the scan): (B, H, chunks, d_v, d)
