@@ -7,13 +7,14 @@ template <class T, int n>
 struct ProductsMemory {
   using Wide = Split<kExactParts<T>, kSide * n>;
   static constexpr int kOfTokens = Wide::bytes(kChunk);
-  static constexpr int kBytes = 2 * kOfTokens + Wide::bytes(kSide * n);
-  Wide x, y, m;
+  static constexpr int kRows = n < kChunkTiles ? kChunk : kSide * n;
+  static constexpr int kBytes = 2 * kOfTokens + Wide::bytes(kRows);
+  Wide x, y, m;  // m: at first the left factor
 
   __device__ explicit ProductsMemory(unsigned char* bytes)
       : x{reinterpret_cast<BFloat16*>(bytes), Wide::part_elements(kChunk)},
         y{reinterpret_cast<BFloat16*>(bytes + kOfTokens), Wide::part_elements(kChunk)},
-        m{reinterpret_cast<BFloat16*>(bytes + 2 * kOfTokens), Wide::part_elements(kSide * n)} {}
+        m{reinterpret_cast<BFloat16*>(bytes + 2 * kOfTokens), Wide::part_elements(kRows)} {}
 };
 
 // What is left of a block on the diagonal.
@@ -50,25 +51,29 @@ __global__ void __launch_bounds__(kChunkThreads) products_kernel(const Products<
   const ProductsMemory<T, n> memory(bytes);
   const DeltaRuleSizes& sizes = products.n;
   const Product<T>& product = products.product[blockIdx.y];
-  const Index chunks = (sizes.time + kChunk - 1) / kChunk;
-  const Index head = blockIdx.x / chunks, chunk = blockIdx.x - head * chunks;
+  const Chunk at = chunk_of_block(sizes);
   const int row = threadIdx.x / kWarp * kSide;
   const Index left_width = product.left_has_keys ? sizes.key : sizes.value;
   const Index out_width = product.out_has_keys ? sizes.key : sizes.value;
+  const Team team{static_cast<int>(threadIdx.x), kChunkThreads};
   const auto load_pair = [&](int i) {
-    begin_load(memory.x, rows_of_chunk(sizes, product.pair[i].x, left_width, head, chunk), kChunk);
-    begin_load(memory.y, rows_of_chunk(sizes, product.pair[i].y, out_width, head, chunk), kChunk);
+    begin_load(team, memory.x, rows_of_chunk(sizes, product.pair[i].x, left_width, at), kChunk);
+    begin_load(team, memory.y, rows_of_chunk(sizes, product.pair[i].y, out_width, at), kChunk);
   };
+  begin_load(team, memory.m, rows_of_chunk(sizes, product.left, left_width, at), kChunk);
+  close_loads();
   load_pair(0);
   close_loads();
+  wait_for_loads(1);
+  __syncthreads();
+  Left<kExactParts<T>> left[n];
+#pragma unroll
+  for (int p = 0; p < n; ++p) left[p] = load_left(memory.m, row, kSide * p);
+  __syncthreads();
   if (product.states)
-    begin_load(memory.m, rows_of_matrix(product.states, blockIdx.x, sizes.value, sizes.key),
+    begin_load(team, memory.m, rows_of_matrix(product.states, blockIdx.x, sizes.value, sizes.key),
                kSide * n);
   close_loads();
-  Left<kExactParts<T>> left[n];
-  const Rows<const T> from = rows_of_chunk(sizes, product.left, left_width, head, chunk);
-#pragma unroll
-  for (int p = 0; p < n; ++p) left[p] = read_left(from, row, kSide * p);
   Strip<n> out;
   clear(out);
   for (int i = 0; i < product.pairs; ++i) {
@@ -96,9 +101,7 @@ __global__ void __launch_bounds__(kChunkThreads) products_kernel(const Products<
       }
     }
   }
-  const Rows<T> into = rows_of_chunk(sizes, product.out, out_width, head, chunk);
-#pragma unroll
-  for (int j = 0; j < n; ++j) write_tile(out.tiles[j], into, row, kSide * j);
+  write_strip(out, rows_of_chunk(sizes, product.out, out_width, at), row);
 }
 
 }  // namespace

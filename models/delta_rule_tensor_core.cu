@@ -34,7 +34,8 @@ struct InverseMemory {
   using Wide = Split<kExactParts<T>, kSide * n>;
   using Square = Split<kResultParts<T>, kChunk>;
   static constexpr int kOfKeys = Wide::bytes(kChunk);
-  static constexpr int kBytes = kOfKeys + Square::bytes(kChunk);
+  static constexpr int kOfFactor = std::max(kOfKeys, Square::bytes(kChunk));  // at first K
+  static constexpr int kBytes = kOfKeys + kOfFactor;
 };
 
 // T^T for a chunk, T = (I + tril(K Alpha^T, -1))^-1: the rows of I divided by I + tril(...)
@@ -50,16 +51,19 @@ __global__ void __launch_bounds__(kChunkThreads)
                                            Memory::Wide::part_elements(kChunk)};
   const typename Memory::Square factor{reinterpret_cast<BFloat16*>(bytes + Memory::kOfKeys),
                                        Memory::Square::part_elements(kChunk)};
-  const Index chunks = (sizes.time + kChunk - 1) / kChunk;
-  const Index head = blockIdx.x / chunks, chunk = blockIdx.x - head * chunks;
+  const typename Memory::Wide keys{reinterpret_cast<BFloat16*>(bytes + Memory::kOfKeys),
+                                   Memory::Wide::part_elements(kChunk)};
+  const Chunk at = chunk_of_block(sizes);
+  const Team team{static_cast<int>(threadIdx.x), kChunkThreads};
   const int warp = threadIdx.x / kWarp;
-  begin_load(coefficients, rows_of_chunk(sizes, alpha, sizes.key, head, chunk), kChunk);
+  begin_load(team, keys, rows_of_chunk(sizes, k, sizes.key, at), kChunk);
+  begin_load(team, coefficients, rows_of_chunk(sizes, alpha, sizes.key, at), kChunk);
   close_loads();
-  const Rows<const T> keys = rows_of_chunk(sizes, k, sizes.key, head, chunk);
+  wait_for_loads(0);
+  __syncthreads();
   Left<kExactParts<T>> left[n];
 #pragma unroll
-  for (int p = 0; p < n; ++p) left[p] = read_left(keys, kSide * warp, kSide * p);
-  wait_for_loads(0);
+  for (int p = 0; p < n; ++p) left[p] = load_left(keys, kSide * warp, kSide * p);
   __syncthreads();
   for (int j = 0; j <= warp; ++j) {
     Tile tile;
@@ -86,11 +90,10 @@ __global__ void __launch_bounds__(kChunkThreads)
   for (int part = 0; part < kStoredParts<T>; ++part) {
     const Rows<T> into =
         rows_of_matrix(inverses, Index(blockIdx.x) * kStoredParts<T> + part, kChunk, kChunk);
+    write_strip(inverse, into, kSide * warp);
 #pragma unroll
-    for (int j = 0; j < kChunkTiles; ++j) {
-      write_tile(inverse.tiles[j], into, kSide * warp, kSide * j);
+    for (int j = 0; j < kChunkTiles; ++j)
       for_tile(inverse.tiles[j], [](int, int, float& value) { value -= float(T(value)); });
-    }
   }
 }
 

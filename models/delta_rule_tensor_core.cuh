@@ -30,14 +30,23 @@ inline constexpr int kResultParts = kIsNarrow<T> ? 2 : 3;
 
 inline Index chunks_of(const DeltaRuleSizes& n) { return (n.time + kChunk - 1) / kChunk; }
 
-/// The rows of a tensor (B, T, H, width) that belong to a head and a chunk.
+/// A head of a sequence, counted along both, and one of its chunks: in 32 bits, because a division
+/// of 64 takes some hundred instructions.
+struct Chunk {
+  int head, chunk;
+};
+__device__ inline Chunk chunk_of_block(const DeltaRuleSizes& n) {
+  const int chunks = (static_cast<int>(n.time) + kChunk - 1) / kChunk;
+  const int block = static_cast<int>(blockIdx.x), head = block / chunks;
+  return {head, block - head * chunks};
+}
+/// Its rows of a tensor (B, T, H, width).
 template <class T>
-__device__ Rows<T> rows_of_chunk(const DeltaRuleSizes& n, T* x, Index width, Index head,
-                                 Index chunk) {
-  const Index first = chunk * kChunk;
-  const Index b = head / n.heads, h = head - b * n.heads;
-  return {x + ((b * n.time + first) * n.heads + h) * width, static_cast<int>(n.heads * width),
-          static_cast<int>(min(Index(kChunk), n.time - first)), static_cast<int>(width)};
+__device__ Rows<T> rows_of_chunk(const DeltaRuleSizes& n, T* x, Index width, Chunk at) {
+  const int heads = static_cast<int>(n.heads), first = at.chunk * kChunk;
+  const int b = at.head / heads, h = at.head - b * heads;
+  return {x + ((b * n.time + first) * n.heads + h) * width, heads * static_cast<int>(width),
+          min(kChunk, static_cast<int>(n.time) - first), static_cast<int>(width)};
 }
 /// The matrix with this number.
 template <class T>

@@ -23,120 +23,207 @@ struct Rows {
   __device__ T* at(int row, int column) const { return data + Index(row) * stride + column; }
 };
 
-/// Elements (row, column) and (row, column + 1), `column` even.
-template <class T>
+/// Elements (row, column) and (row, column + 1), `column` even; `even`: whether the width is. Read
+/// without a branch,
+/// so that many can be on their way at once: there must be an element.
+template <bool even, class T>
 __device__ float2 read_pair(const Rows<const T>& x, int row, int column) {
-  if (row >= x.rows || column >= x.columns) return {0, 0};
-  const T* place = x.at(row, column);
-  if (x.columns % 2 != 0) return {float(place[0]), column + 1 < x.columns ? float(place[1]) : 0.0f};
-  const auto pair = *reinterpret_cast<const Piece<T, 2>*>(place);
-  return {float(pair.elements[0]), float(pair.elements[1])};
+  const bool inside = row < x.rows && column < x.columns;
+  const T* place = inside ? x.at(row, column) : x.data;
+  float2 pair;
+  if constexpr (even) {
+    const auto both = *reinterpret_cast<const Piece<T, 2>*>(place);
+    pair = {float(both.elements[0]), float(both.elements[1])};
+  } else {
+    const bool has_second = inside && column + 1 < x.columns;
+    pair = {float(place[0]), has_second ? float(place[has_second]) : 0.0f};
+  }
+  return inside ? pair : float2{0, 0};
 }
-template <class T>
-__device__ void write_pair(const Rows<T>& x, int row, int column, float first, float second) {
+/// The same, written to `place`, which that is.
+template <bool even, class T>
+__device__ void write_pair(const Rows<T>& x, T* place, int row, int column, float first,
+                           float second) {
   if (row >= x.rows || column >= x.columns) return;
-  T* place = x.at(row, column);
-  if (x.columns % 2 == 0) {
+  if constexpr (even) {
     *reinterpret_cast<Piece<T, 2>*>(place) = {T(first), T(second)};
   } else {
     place[0] = T(first);
     if (column + 1 < x.columns) place[1] = T(second);
   }
 }
+/// Calls work(std::bool_constant<even>{}).
+template <class Work>
+__device__ void if_even(int columns, Work work) {
+  if (columns % 2 == 0)
+    work(std::true_type());
+  else
+    work(std::false_type());
+}
 
-/// The block at (row, column), as a result, or as a left operand.
-template <class T>
-__device__ Tile read_tile(const Rows<const T>& x, int row, int column) {
-  Tile tile;
+/// The 16 rows from `row` on.
+template <int n, class T>
+__device__ Strip<n> read_strip(const Rows<const T>& x, int row) {
+  Strip<n> strip;
+  if_even(x.columns, [&](auto even) {
 #pragma unroll
-  for (int i = 0; i < 2; ++i)
+    for (int k = 0; k < n; ++k)
+#pragma unroll
+      for (int i = 0; i < 2; ++i)
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+          const float2 pair = read_pair<even()>(x, row + tile_row(j), kSide * k + tile_column(i));
+          strip.tiles[k].values[i][2 * j] = pair.x;
+          strip.tiles[k].values[i][2 * j + 1] = pair.y;
+        }
+  });
+  return strip;
+}
+template <int n, class T>
+__device__ void write_strip(const Strip<n>& strip, const Rows<T>& x, int row) {
+  if_even(x.columns, [&](auto even) {
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
-      const float2 pair = read_pair(x, row + tile_row(j), column + tile_column(i));
-      tile.values[i][2 * j] = pair.x;
-      tile.values[i][2 * j + 1] = pair.y;
+      T* place = x.at(row + tile_row(j), tile_column(0));
+#pragma unroll
+      for (int k = 0; k < n; ++k)
+#pragma unroll
+        for (int i = 0; i < 2; ++i)
+          write_pair<even()>(x, place + kSide * k + 8 * i, row + tile_row(j),
+                             kSide * k + tile_column(i), strip.tiles[k].values[i][2 * j],
+                             strip.tiles[k].values[i][2 * j + 1]);
     }
-  return tile;
-}
-template <class T>
-__device__ Left<kExactParts<T>> read_left(const Rows<const T>& x, int row, int column) {
-  return as_left<kExactParts<T>>(read_tile(x, row, column));
-}
-/// The same block transposed.
-template <class T>
-__device__ Tile read_transposed(const Rows<const T>& x, int row, int column) {
-  Tile tile;
-  for_tile(tile, [&](int i, int j, float& value) {
-    const bool inside = row + j < x.rows && column + i < x.columns;
-    value = inside ? float(*x.at(row + j, column + i)) : 0.0f;
   });
-  return tile;
 }
 
-template <class T>
-__device__ void write_tile(const Tile& tile, const Rows<T>& x, int row, int column) {
+/// The transpose of the 16 columns from `column` on, as a strip of 16 n of the matrix's rows.
+template <int n, class T>
+__device__ Strip<n> read_transposed(const Rows<const T>& x, int column) {
+  Strip<n> strip;
 #pragma unroll
-  for (int i = 0; i < 2; ++i)
-#pragma unroll
-    for (int j = 0; j < 2; ++j)
-      write_pair(x, row + tile_row(j), column + tile_column(i), tile.values[i][2 * j],
-                 tile.values[i][2 * j + 1]);
+  for (int k = 0; k < n; ++k)
+    for_tile(strip.tiles[k], [&](int i, int j, float& value) {
+      const bool inside = kSide * k + j < x.rows && column + i < x.columns;
+      value = inside ? float(*x.at(kSide * k + j, column + i)) : 0.0f;
+    });
+  return strip;
 }
-/// Writes the block's transpose to (row, column).
-template <class T>
-__device__ void write_transposed(Tile tile, const Rows<T>& x, int row, int column) {
+template <int n, class T>
+__device__ void write_transposed(Strip<n> strip, const Rows<T>& x, int column) {
   if constexpr (std::is_same_v<T, BFloat16>) {
     // Pairs that are neighbours after the transposition, exchanged within the warp.
-    const Left<1> pairs = as_left<1>(tile);
+    if_even(x.columns, [&](auto even) {
+      T* place = x.at(tile_row(0), column + tile_column(0));
 #pragma unroll
-    for (int i = 0; i < 2; ++i)
+      for (int k = 0; k < n; ++k) {
+        const Left<1> left = as_left<1>(strip.tiles[k]);
 #pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        std::uint32_t pair;
-        asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;"
-                     : "=r"(pair)
-                     : "r"(pairs.pairs[0][2 * i + j]));
-        write_pair(x, row + tile_row(i), column + tile_column(j), __uint_as_float(pair << 16),
-                   __uint_as_float(pair & 0xFFFF0000));
+        for (int i = 0; i < 2; ++i) {
+#pragma unroll
+          for (int j = 0; j < 2; ++j) {
+            std::uint32_t pair;
+            asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;"
+                         : "=r"(pair)
+                         : "r"(left.pairs[0][2 * i + j]));
+            write_pair<even()>(x, place + 8 * j, kSide * k + tile_row(i), column + tile_column(j),
+                               __uint_as_float(pair << 16), __uint_as_float(pair & 0xFFFF0000));
+          }
+          place += 8 * x.stride;
+        }
       }
-  } else {
-    for_tile(tile, [&](int i, int j, float value) {
-      if (row + j < x.rows && column + i < x.columns) *x.at(row + j, column + i) = T(value);
     });
+  } else {
+#pragma unroll
+    for (int k = 0; k < n; ++k)
+      for_tile(strip.tiles[k], [&](int i, int j, float value) {
+        if (kSide * k + j < x.rows && column + i < x.columns)
+          *x.at(kSide * k + j, column + i) = T(value);
+      });
   }
 }
 
+/// strip += left right(j) as add_outer does, but a part of all blocks at a time: products that
+/// wait for each other's sums are further apart, which a warp without company needs.
+template <int n, int left_parts, class RightOf>
+__device__ void add_outer_apart(Strip<n>& strip, const Left<left_parts>& left, RightOf right,
+                                int begin = 0, int end = n) {
+  constexpr int kGroup = n < 4 ? n : 4;
+  using Operand = decltype(right(0));
+  constexpr int right_parts = sizeof(Operand) / sizeof(Right<1>);
+  constexpr int most = left_parts > right_parts ? left_parts : right_parts;
+#pragma unroll
+  for (int first = 0; first < n; first += kGroup) {
+    Operand operands[kGroup];
+#pragma unroll
+    for (int j = 0; j < kGroup; ++j)
+      if (begin <= first + j && first + j < end) operands[j] = right(first + j);
+#pragma unroll
+    for (int order = most - 1; order >= 0; --order)
+#pragma unroll
+      for (int part = 0; part <= order; ++part)
+        if (part < left_parts && order - part < right_parts)
+#pragma unroll
+          for (int j = 0; j < kGroup; ++j)
+            if (begin <= first + j && first + j < end)
+#pragma unroll
+              for (int i = 0; i < 2; ++i)
+                multiply_bfloat16(strip.tiles[first + j].values[i], left.pairs[part],
+                                  operands[j].pairs[order - part][2 * i],
+                                  operands[j].pairs[order - part][2 * i + 1]);
+  }
+}
+
+/// The threads that do something together: this one's number among them, and how many they are.
+struct Team {
+  int rank, size;
+};
+__device__ inline Team whole_block() {
+  return {static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x)};
+}
+
 /// Begins to bring the first `count` rows of x to shared memory, `width` (a power of 2) of their
-/// columns from `column` on; by all threads of the block. They are there after close_loads, a wait
-/// for that group of loads, and __syncthreads(). bfloat16 comes in pieces of 16 bytes where the
-/// width allows it; all else is converted on the way, and then is there after __syncthreads().
+/// columns from `column` on. They are there after close_loads, a wait for that group of loads, and
+/// __syncthreads(). bfloat16 comes in pieces of 16 bytes where the width allows it; all else is
+/// converted on the way, and then is there after __syncthreads().
 template <class T, int parts, int columns>
-__device__ void begin_load(const Split<parts, columns>& into, const Rows<const T>& x, int count,
-                           int column = 0, int width = columns) {
+__device__ void begin_load(const Team& team, const Split<parts, columns>& into,
+                           const Rows<const T>& x, int count, int column = 0, int width = columns) {
   constexpr int kPiece = 8;
   if (std::is_same_v<T, BFloat16> && x.columns % kPiece == 0) {
     const int shift = __ffs(width / kPiece) - 1;
-    for (int piece = threadIdx.x; piece < count << shift; piece += blockDim.x) {
-      const int i = piece >> shift, j = (piece - (i << shift)) * kPiece;
-      const bool inside = i < x.rows && column + j < x.columns;
-      const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(into.at(0, i, j)));
+    const int j = (team.rank & ((1 << shift) - 1)) * kPiece, step = team.size >> shift;
+    int i = team.rank >> shift;
+    const int rows = column + j < x.columns ? x.rows : 0;
+    const T* place = x.at(i, column + j);
+    auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(into.at(0, i, j)));
+    const Index place_step = Index(step) * x.stride;
+    const int address_step =
+        step * Split<parts, columns>::kStride * static_cast<int>(sizeof(BFloat16));
+#pragma unroll 4
+    for (; i < count; i += step) {
+      // Of 0 bytes nothing is read, whatever the place.
       asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
                    :
-                   : "r"(address), "l"(inside ? x.at(i, column + j) : x.data), "r"(inside ? 16 : 0)
+                   : "r"(address), "l"(place), "r"(i < rows ? 16 : 0)
                    : "memory");
+      place += place_step;
+      address += address_step;
     }
     return;
   }
   const int shift = __ffs(width / 2) - 1;
-  for (int pair = threadIdx.x; pair < count << shift; pair += blockDim.x) {
-    const int i = pair >> shift, j = (pair - (i << shift)) * 2;
-    const float2 values = read_pair(x, i, column + j);
-    std::uint32_t pairs[parts];
-    split_pair(values.x, values.y, pairs);
+  if_even(x.columns, [&](auto even) {
+#pragma unroll 8
+    for (int pair = team.rank; pair < count << shift; pair += team.size) {
+      const int i = pair >> shift, j = (pair - (i << shift)) * 2;
+      const float2 values = read_pair<even()>(x, i, column + j);
+      std::uint32_t pairs[parts];
+      split_pair(values.x, values.y, pairs);
 #pragma unroll
-    for (int part = 0; part < parts; ++part)
-      *reinterpret_cast<std::uint32_t*>(into.at(part, i, j)) = pairs[part];
-  }
+      for (int part = 0; part < parts; ++part)
+        *reinterpret_cast<std::uint32_t*>(into.at(part, i, j)) = pairs[part];
+    }
+  });
 }
 
 /// Ends a group of loads.
