@@ -3,9 +3,12 @@
 namespace vla::cuda {
 namespace {
 
-constexpr int kMostSlices = 4;  // of 16 value features, in a block
-constexpr int kLoaders = 128;   // threads that bring chunks
-constexpr int kScanThreads = kMostSlices * kWarp + kLoaders;
+// A slice is 16 value features: 16 rows of S. A team of four warps has it for the whole sequence,
+// each with a quarter of the tokens of a chunk and of the columns of S.
+constexpr int kMostSlices = 4;  // of a block
+constexpr int kTeamWarps = kChunkTiles, kTeamThreads = kTeamWarps * kWarp;
+constexpr int kLoaders = 128;  // threads that bring chunks
+constexpr int kScanThreads = kMostSlices * kTeamThreads + kLoaders;
 constexpr int kMostStages = 4;
 
 // What of one chunk is in shared memory. Slices of X and Y have the block's value features, where
@@ -36,6 +39,24 @@ struct Stage {
     take(x, kOfSlices);
     if (backward) take(y, kOfSlices);
   }
+};
+
+// What the warps of a team tell each other: left operands of a slice.
+template <class T, int n, bool backward>
+struct Exchange {
+  using Results = SharedLefts<kResultParts<T>>;
+  using Inputs = SharedLefts<kExactParts<T>>;
+  static constexpr int kOfState = Results::bytes(n), kOfTokens = Results::bytes(kChunkTiles);
+  static constexpr int kBytes =
+      kOfState + 2 * kOfTokens + (backward ? Inputs::bytes(kChunkTiles) : 0);
+  Results state, residuals, errors;
+  Inputs y;
+
+  __device__ explicit Exchange(unsigned char* bytes)
+      : state{reinterpret_cast<uint4*>(bytes)},
+        residuals{reinterpret_cast<uint4*>(bytes + kOfState)},
+        errors{reinterpret_cast<uint4*>(bytes + kOfState + kOfTokens)},
+        y{reinterpret_cast<uint4*>(bytes + kOfState + 2 * kOfTokens)} {}
 };
 
 template <class T, int parts>
@@ -71,87 +92,108 @@ __device__ void load_stage(const Team& team, const Scan<T>& scan,
   }
 }
 
-// A chunk of the scan, for the 16 rows of S from `row` on, which are slice `slice` of the block.
-template <class T, int n, bool backward>
-__device__ void advance(const Scan<T>& scan, const Stage<T, n, backward>& stage, Chunk at,
-                        Strip<n>& state, int row, int slice) {
-  const DeltaRuleSizes& sizes = scan.n;
-  const auto of_values = [&](const T* x) {
-    return read_transposed<kChunkTiles>(rows_of_chunk(sizes, x, sizes.value, at), row);
-  };
-  Strip<kChunkTiles> e;
-  if constexpr (kIsNarrow<T>) {
+// A warp's columns of S, in blocks: number, number + 4, ...
+template <int n>
+using Columns = Strip<(n + kTeamWarps - 1) / kTeamWarps>;
+// Calls work(block of the state, its number) for a warp's columns.
+template <int n, class Work>
+__device__ void for_columns(Columns<n>& state, int number, Work work) {
 #pragma unroll
-    for (int j = 0; j < kChunkTiles; ++j)
-      e.tiles[j] = load_tile<true>(stage.x, kSide * j, kSide * slice);
-  } else {
-    e = of_values(scan.x);
-  }
-  if (scan.a)
-#pragma unroll
-    for (int p = 0; p < n; ++p) {
-      auto left = as_left<kResultParts<T>>(state.tiles[p]);
-      if (!backward) left = negative(left);
-      add_outer_apart(e, left,
-                      [&](int j) { return load_right<true>(stage.a, kSide * j, kSide * p); });
-    }
-  if (scan.inverses) {
-    const Strip<kChunkTiles> residual = e;
-    clear(e);
-#pragma unroll
-    for (int p = 0; p < kChunkTiles; ++p) {
-      const auto left = as_left<kResultParts<T>>(residual.tiles[p]);
-      if constexpr (backward)
-        add_outer_apart(
-            e, left, [&](int j) { return load_right<true>(stage.inverse, kSide * j, kSide * p); },
-            0, p + 1);
-      else
-        add_outer_apart(
-            e, left, [&](int j) { return load_right(stage.inverse, kSide * p, kSide * j); }, p);
-    }
-  }
-  if (scan.b)
-#pragma unroll
-    for (int p = 0; p < kChunkTiles; ++p) {
-      auto left = as_left<kResultParts<T>>(e.tiles[p]);
-      if (backward) left = negative(left);
-      add_outer_apart(state, left,
-                      [&](int j) { return load_right(stage.b, kSide * p, kSide * j); });
-    }
-  if constexpr (backward) {
-    Left<kExactParts<T>> left[kChunkTiles];
-    if constexpr (kIsNarrow<T>) {
-#pragma unroll
-      for (int p = 0; p < kChunkTiles; ++p)
-        left[p] = load_left<true>(stage.y, kSide * p, kSide * slice);
-    } else {
-      const Strip<kChunkTiles> y = of_values(scan.y);
-#pragma unroll
-      for (int p = 0; p < kChunkTiles; ++p) left[p] = as_left<kExactParts<T>>(y.tiles[p]);
-    }
-#pragma unroll
-    for (int p = 0; p < kChunkTiles; ++p)
-      add_outer_apart(state, left[p],
-                      [&](int j) { return load_right(stage.z, kSide * p, kSide * j); });
-  }
-  if (scan.errors) write_transposed(e, rows_of_chunk(sizes, scan.errors, sizes.value, at), row);
+  for (int k = 0; k < (n + kTeamWarps - 1) / kTeamWarps; ++k)
+    if (number + k * kTeamWarps < n) work(state.tiles[k], number + k * kTeamWarps);
 }
 
-// Blocks (head, group of slices). A warp has 16 rows of S for the whole sequence; more warps bring
-// the chunks, because every instruction of the first is in the way of the next chunk.
+// Where a warp is: its slice among those of the block, the slice's first row of S, and its number
+// in the team.
+struct Place {
+  int slice, row, number;
+};
+
+// The scan takes a chunk. The exchange has S before it.
+template <class T, int n, bool backward>
+__device__ void advance(const Scan<T>& scan, const Stage<T, n, backward>& stage,
+                        const Exchange<T, n, backward>& exchange, Chunk at, const Place& place,
+                        Columns<n>& state) {
+  constexpr int kParts = kResultParts<T>, kSign = backward ? 1 : -1;
+  const DeltaRuleSizes& sizes = scan.n;
+  const int token = kSide * place.number;
+  const auto values_at = [&](auto* x) { return rows_of_chunk(sizes, x, sizes.value, at); };
+  Tile e;
+  if constexpr (kIsNarrow<T>)
+    e = load_tile<true>(stage.x, token, kSide * place.slice);
+  else
+    e = read_transposed(values_at(scan.x), token, place.row);
+  if constexpr (backward) {
+    if constexpr (kIsNarrow<T>)
+      exchange.y.put(place.number, load_left<true>(stage.y, token, kSide * place.slice));
+    else
+      exchange.y.put(place.number,
+                     as_left<kExactParts<T>>(read_transposed(values_at(scan.y), token, place.row)));
+  }
+  if (scan.a) {
+    Sums<kParts> sums;
+#pragma unroll
+    for (int p = 0; p < n; ++p)
+      sums.add(exchange.state.get(p), load_right<true>(stage.a, token, kSide * p));
+    sums.add_to(e, kSign);
+  }
+  if (scan.inverses) {
+    exchange.residuals.put(place.number, as_left<kParts>(e));
+    wait_for_team(1 + place.slice, kTeamThreads);
+    Sums<kParts> sums;
+#pragma unroll
+    for (int p = 0; p < kChunkTiles; ++p) {
+      if constexpr (backward) {
+        if (p >= place.number)
+          sums.add(exchange.residuals.get(p), load_right<true>(stage.inverse, token, kSide * p));
+      } else {
+        if (p <= place.number)
+          sums.add(exchange.residuals.get(p), load_right(stage.inverse, kSide * p, token));
+      }
+    }
+    clear(e);
+    sums.add_to(e, 1);
+  }
+  exchange.errors.put(place.number, as_left<kParts>(e));
+  wait_for_team(1 + place.slice, kTeamThreads);
+  for_columns<n>(state, place.number, [&](Tile& tile, int j) {
+    if (scan.b) {
+      Sums<kParts> sums;
+#pragma unroll
+      for (int p = 0; p < kChunkTiles; ++p)
+        sums.add(exchange.errors.get(p), load_right(stage.b, kSide * p, kSide * j));
+      sums.add_to(tile, -kSign);
+    }
+    if constexpr (backward) {
+      Sums<kExactParts<T>> sums;
+#pragma unroll
+      for (int p = 0; p < kChunkTiles; ++p)
+        sums.add(exchange.y.get(p), load_right(stage.z, kSide * p, kSide * j));
+      sums.add_to(tile, 1);
+    }
+    exchange.state.put(j, as_left<kParts>(tile));
+  });
+  if (scan.errors) write_transposed(e, values_at(scan.errors), token, place.row);
+}
+
+// Blocks (head, group of slices). S is never written but to `states`; what warps need of each other
+// goes through the exchange. Further warps bring the chunks, because every instruction of the
+// others is in the way of the next chunk.
 template <class T, int n, bool backward>
 __global__ void __launch_bounds__(kScanThreads)
     scan_kernel(const Scan<T> scan, const int slices, const int stages) {
   extern __shared__ __align__(16) unsigned char bytes[];
   using Memory = Stage<T, n, backward>;
+  using Team4 = Exchange<T, n, backward>;
   const DeltaRuleSizes& sizes = scan.n;
   const int head = static_cast<int>(blockIdx.x);
   const int chunks = (static_cast<int>(sizes.time) + kChunk - 1) / kChunk;
-  const int warp = threadIdx.x / kWarp;
+  const int warp = threadIdx.x / kWarp, slice = warp / kTeamWarps;
   const int first_value = static_cast<int>(blockIdx.y) * slices * kSide;
-  const int row = first_value + warp * kSide;
-  const bool loads = warp >= slices, works = !loads && row < sizes.value;
-  const Team loaders{static_cast<int>(threadIdx.x) - slices * kWarp, kLoaders};
+  const Place place{slice, first_value + slice * kSide, warp % kTeamWarps};
+  const bool loads = slice >= slices, works = !loads && place.row < sizes.value;
+  const Team loaders{static_cast<int>(threadIdx.x) - slices * kTeamThreads, kLoaders};
+  const Team4 exchange(bytes + stages * Memory::kBytes + slice * Team4::kBytes);
   const auto chunk_at = [&](int step) { return Chunk{head, backward ? chunks - 1 - step : step}; };
   const auto load = [&](int step) {
     if (loads && step < chunks)
@@ -159,12 +201,17 @@ __global__ void __launch_bounds__(kScanThreads)
                  chunks, first_value, slices);
     close_loads();
   };
-
-  Strip<n> state;
+  Columns<n> state;
   clear(state);
-  if (works && scan.initial)
-    state = read_strip<n>(rows_of_matrix(scan.initial, head, sizes.value, sizes.key), row);
   for (int step = 0; step + 1 < stages; ++step) load(step);
+  if (works)
+    for_columns<n>(state, place.number, [&](Tile& tile, int j) {
+      if (scan.initial)
+        tile = read_strip<1>(rows_of_matrix(scan.initial, head, sizes.value, sizes.key), place.row,
+                             kSide * j)
+                   .tiles[0];
+      exchange.state.put(j, as_left<kResultParts<T>>(tile));
+    });
   for (int step = 0; step < chunks; ++step) {
     if (stages > 1) {
       wait_for_loads(stages - 2);
@@ -178,33 +225,41 @@ __global__ void __launch_bounds__(kScanThreads)
     }
     if (!works) continue;
     const Chunk at = chunk_at(step);
-    write_strip(
-        state, rows_of_matrix(scan.states, Index(head) * chunks + at.chunk, sizes.value, sizes.key),
-        row);
-    advance(scan, Memory(bytes + step % stages * Memory::kBytes), at, state, row, warp);
+    const Rows<T> before =
+        rows_of_matrix(scan.states, Index(head) * chunks + at.chunk, sizes.value, sizes.key);
+    for_columns<n>(state, place.number, [&](Tile& tile, int j) {
+      write_strip(Strip<1>{tile}, before, place.row, kSide * j);
+    });
+    advance(scan, Memory(bytes + step % stages * Memory::kBytes), exchange, at, place, state);
   }
   if (works)
-    write_strip(state, rows_of_matrix(scan.final_state, head, sizes.value, sizes.key), row);
+    for_columns<n>(state, place.number, [&](Tile& tile, int j) {
+      write_strip(Strip<1>{tile}, rows_of_matrix(scan.final_state, head, sizes.value, sizes.key),
+                  place.row, kSide * j);
+    });
 }
 
 template <class T, int n, bool backward>
 void launch(const Scan<T>& scan, const char* op, Device device) {
   const Index heads = scan.n.batch * scan.n.heads, rows = (scan.n.value + kSide - 1) / kSide;
   const int multiprocessors = properties(device).multiprocessors;
+  constexpr int kStage = Stage<T, n, backward>::kBytes;
+  constexpr int kExchange = Exchange<T, n, backward>::kBytes;
+  const int room = static_cast<int>(properties(device).shared_bytes);
   // As few slices in a block as let all blocks run at once.
   int slices = 1;
   const auto groups = [&] { return (rows + slices - 1) / slices; };
-  while (slices < kMostSlices && slices < rows && heads * groups() > multiprocessors) slices *= 2;
-  constexpr int kBytes = Stage<T, n, backward>::kBytes;
+  while (slices < kMostSlices && slices < rows && heads * groups() > multiprocessors &&
+         kStage + 2 * slices * kExchange <= room)
+    slices *= 2;
   int stages = 1;  // float32 is converted on the way, which cannot be begun early
   if constexpr (kIsNarrow<T>) {
-    const int room = static_cast<int>(properties(device).shared_bytes);
     const int share = heads * groups() > multiprocessors ? room / 2 - 1024 : room;
-    stages = std::clamp(share / kBytes, 1, kMostStages);
+    stages = std::clamp((share - slices * kExchange) / kStage, 1, kMostStages);
   }
   const Grid grid{dim3(static_cast<unsigned>(heads), static_cast<unsigned>(groups())),
-                  static_cast<unsigned>(slices * kWarp + kLoaders),
-                  static_cast<std::size_t>(stages * kBytes)};
+                  static_cast<unsigned>(slices * kTeamThreads + kLoaders),
+                  static_cast<std::size_t>(stages * kStage + slices * kExchange)};
   Launch(op, device)(scan_kernel<T, n, backward>, grid, scan, slices, stages);
 }
 
@@ -212,9 +267,16 @@ void launch(const Scan<T>& scan, const char* op, Device device) {
 
 template <class T>
 int scan_bytes(int blocks) {
-  return blocks == 8   ? Stage<T, 8, true>::kBytes
-         : blocks == 4 ? Stage<T, 4, true>::kBytes
-                       : Stage<T, 2, true>::kBytes;
+  const auto bytes = [](auto stage, auto exchange) {
+    return decltype(stage)::type::kBytes + decltype(exchange)::type::kBytes;
+  };
+  const auto of = [&](auto n) {
+    return bytes(std::type_identity<Stage<T, decltype(n)::value, true>>(),
+                 std::type_identity<Exchange<T, decltype(n)::value, true>>());
+  };
+  return blocks == 8   ? of(std::integral_constant<int, 8>())
+         : blocks == 4 ? of(std::integral_constant<int, 4>())
+                       : of(std::integral_constant<int, 2>());
 }
 
 template <class T>

@@ -61,9 +61,9 @@ __device__ void if_even(int columns, Work work) {
     work(std::false_type());
 }
 
-/// The 16 rows from `row` on.
+/// The strip at (row, column).
 template <int n, class T>
-__device__ Strip<n> read_strip(const Rows<const T>& x, int row) {
+__device__ Strip<n> read_strip(const Rows<const T>& x, int row, int column = 0) {
   Strip<n> strip;
   if_even(x.columns, [&](auto even) {
 #pragma unroll
@@ -72,7 +72,8 @@ __device__ Strip<n> read_strip(const Rows<const T>& x, int row) {
       for (int i = 0; i < 2; ++i)
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
-          const float2 pair = read_pair<even()>(x, row + tile_row(j), kSide * k + tile_column(i));
+          const float2 pair =
+              read_pair<even()>(x, row + tile_row(j), column + kSide * k + tile_column(i));
           strip.tiles[k].values[i][2 * j] = pair.x;
           strip.tiles[k].values[i][2 * j + 1] = pair.y;
         }
@@ -80,97 +81,129 @@ __device__ Strip<n> read_strip(const Rows<const T>& x, int row) {
   return strip;
 }
 template <int n, class T>
-__device__ void write_strip(const Strip<n>& strip, const Rows<T>& x, int row) {
+__device__ void write_strip(const Strip<n>& strip, const Rows<T>& x, int row, int column = 0) {
   if_even(x.columns, [&](auto even) {
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
-      T* place = x.at(row + tile_row(j), tile_column(0));
+      T* place = x.at(row + tile_row(j), column + tile_column(0));
 #pragma unroll
       for (int k = 0; k < n; ++k)
 #pragma unroll
         for (int i = 0; i < 2; ++i)
           write_pair<even()>(x, place + kSide * k + 8 * i, row + tile_row(j),
-                             kSide * k + tile_column(i), strip.tiles[k].values[i][2 * j],
+                             column + kSide * k + tile_column(i), strip.tiles[k].values[i][2 * j],
                              strip.tiles[k].values[i][2 * j + 1]);
     }
   });
 }
 
-/// The transpose of the 16 columns from `column` on, as a strip of 16 n of the matrix's rows.
-template <int n, class T>
-__device__ Strip<n> read_transposed(const Rows<const T>& x, int column) {
-  Strip<n> strip;
-#pragma unroll
-  for (int k = 0; k < n; ++k)
-    for_tile(strip.tiles[k], [&](int i, int j, float& value) {
-      const bool inside = kSide * k + j < x.rows && column + i < x.columns;
-      value = inside ? float(*x.at(kSide * k + j, column + i)) : 0.0f;
-    });
-  return strip;
+/// The transpose of the block at (row, column).
+template <class T>
+__device__ Tile read_transposed(const Rows<const T>& x, int row, int column) {
+  Tile tile;
+  for_tile(tile, [&](int i, int j, float& value) {
+    const bool inside = row + j < x.rows && column + i < x.columns;
+    const float there = float(*(inside ? x.at(row + j, column + i) : x.data));
+    value = inside ? there : 0.0f;
+  });
+  return tile;
 }
-template <int n, class T>
-__device__ void write_transposed(Strip<n> strip, const Rows<T>& x, int column) {
+template <class T>
+__device__ void write_transposed(Tile tile, const Rows<T>& x, int row, int column) {
   if constexpr (std::is_same_v<T, BFloat16>) {
     // Pairs that are neighbours after the transposition, exchanged within the warp.
+    const Left<1> left = as_left<1>(tile);
     if_even(x.columns, [&](auto even) {
-      T* place = x.at(tile_row(0), column + tile_column(0));
 #pragma unroll
-      for (int k = 0; k < n; ++k) {
-        const Left<1> left = as_left<1>(strip.tiles[k]);
+      for (int i = 0; i < 2; ++i)
 #pragma unroll
-        for (int i = 0; i < 2; ++i) {
-#pragma unroll
-          for (int j = 0; j < 2; ++j) {
-            std::uint32_t pair;
-            asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;"
-                         : "=r"(pair)
-                         : "r"(left.pairs[0][2 * i + j]));
-            write_pair<even()>(x, place + 8 * j, kSide * k + tile_row(i), column + tile_column(j),
-                               __uint_as_float(pair << 16), __uint_as_float(pair & 0xFFFF0000));
-          }
-          place += 8 * x.stride;
+        for (int j = 0; j < 2; ++j) {
+          std::uint32_t pair;
+          asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;"
+                       : "=r"(pair)
+                       : "r"(left.pairs[0][2 * i + j]));
+          const int to_row = row + tile_row(i), to_column = column + tile_column(j);
+          write_pair<even()>(x, x.at(to_row, to_column), to_row, to_column,
+                             __uint_as_float(pair << 16), __uint_as_float(pair & 0xFFFF0000));
         }
-      }
     });
   } else {
-#pragma unroll
-    for (int k = 0; k < n; ++k)
-      for_tile(strip.tiles[k], [&](int i, int j, float value) {
-        if (kSide * k + j < x.rows && column + i < x.columns)
-          *x.at(kSide * k + j, column + i) = T(value);
-      });
+    for_tile(tile, [&](int i, int j, float value) {
+      if (row + j < x.rows && column + i < x.columns) *x.at(row + j, column + i) = T(value);
+    });
   }
 }
 
-/// strip += left right(j) as add_outer does, but a part of all blocks at a time: products that
-/// wait for each other's sums are further apart, which a warp without company needs.
-template <int n, int left_parts, class RightOf>
-__device__ void add_outer_apart(Strip<n>& strip, const Left<left_parts>& left, RightOf right,
-                                int begin = 0, int end = n) {
-  constexpr int kGroup = n < 4 ? n : 4;
-  using Operand = decltype(right(0));
-  constexpr int right_parts = sizeof(Operand) / sizeof(Right<1>);
-  constexpr int most = left_parts > right_parts ? left_parts : right_parts;
+/// The sum of products of blocks, the small parts of products in sums of their own: a product waits
+/// for the one before it of the same sum, and a warp without company has nothing else to do.
+template <int orders>
+struct Sums {
+  Tile tiles[orders];
+  __device__ Sums() {
 #pragma unroll
-  for (int first = 0; first < n; first += kGroup) {
-    Operand operands[kGroup];
+    for (int order = 0; order < orders; ++order) clear(tiles[order]);
+  }
+  template <int left_parts, int right_parts>
+  __device__ void add(const Left<left_parts>& left, const Right<right_parts>& right) {
 #pragma unroll
-    for (int j = 0; j < kGroup; ++j)
-      if (begin <= first + j && first + j < end) operands[j] = right(first + j);
-#pragma unroll
-    for (int order = most - 1; order >= 0; --order)
+    for (int order = orders - 1; order >= 0; --order)
 #pragma unroll
       for (int part = 0; part <= order; ++part)
         if (part < left_parts && order - part < right_parts)
 #pragma unroll
-          for (int j = 0; j < kGroup; ++j)
-            if (begin <= first + j && first + j < end)
-#pragma unroll
-              for (int i = 0; i < 2; ++i)
-                multiply_bfloat16(strip.tiles[first + j].values[i], left.pairs[part],
-                                  operands[j].pairs[order - part][2 * i],
-                                  operands[j].pairs[order - part][2 * i + 1]);
+          for (int i = 0; i < 2; ++i)
+            multiply_bfloat16(tiles[order].values[i], left.pairs[part],
+                              right.pairs[order - part][2 * i],
+                              right.pairs[order - part][2 * i + 1]);
   }
+  /// tile += factor times the sum.
+  __device__ void add_to(Tile& tile, float factor) const {
+#pragma unroll
+    for (int i = 0; i < 2; ++i)
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        float sum = tiles[orders - 1].values[i][j];
+#pragma unroll
+        for (int order = orders - 2; order >= 0; --order) sum += tiles[order].values[i][j];
+        tile.values[i][j] += factor * sum;
+      }
+  }
+};
+
+/// Left operands in shared memory, as the registers of a warp have them: for the other warps.
+template <int parts>
+struct SharedLefts {
+  static constexpr int bytes(int operands) {
+    return operands * parts * kWarp * static_cast<int>(sizeof(uint4));
+  }
+  uint4* data;
+  __device__ uint4& at(int number, int part) const {
+    return data[(number * parts + part) * kWarp + threadIdx.x % kWarp];
+  }
+  __device__ void put(int number, const Left<parts>& left) const {
+#pragma unroll
+    for (int part = 0; part < parts; ++part) {
+      const auto& pairs = left.pairs[part];
+      at(number, part) = {pairs[0], pairs[1], pairs[2], pairs[3]};
+    }
+  }
+  __device__ Left<parts> get(int number) const {
+    Left<parts> left;
+#pragma unroll
+    for (int part = 0; part < parts; ++part) {
+      const uint4 pairs = at(number, part);
+      left.pairs[part][0] = pairs.x;
+      left.pairs[part][1] = pairs.y;
+      left.pairs[part][2] = pairs.z;
+      left.pairs[part][3] = pairs.w;
+    }
+    return left;
+  }
+};
+
+/// Waits for the other threads of a team of warps; `number` (1 .. 15) says which team of the block.
+__device__ inline void wait_for_team(int number, int threads) {
+  asm volatile("bar.sync %0, %1;" : : "r"(number), "r"(threads) : "memory");
 }
 
 /// The threads that do something together: this one's number among them, and how many they are.
