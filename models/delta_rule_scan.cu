@@ -3,13 +3,15 @@
 namespace vla::cuda {
 namespace {
 
-// A slice is 16 value features: 16 rows of S. A team of four warps has it for the whole sequence,
-// each with a quarter of the tokens of a chunk and of the columns of S.
-constexpr int kMostSlices = 4;  // of a block
-constexpr int kTeamWarps = kChunkTiles, kTeamThreads = kTeamWarps * kWarp;
-constexpr int kLoaders = 128;  // threads that bring chunks
-constexpr int kScanThreads = kMostSlices * kTeamThreads + kLoaders;
+// A slice is 16 value features: 16 rows of S. A team of warps has it for the whole sequence, each
+// with a part of the tokens of a chunk and of the columns of S: four warps where the time of a step
+// counts, one where there are so many slices that the traffic in shared memory does.
 constexpr int kMostStages = 4;
+constexpr int kLoaders = 128;  // threads that bring chunks
+VLA_HOST_DEVICE constexpr int most_slices(int team) { return team == 4 ? 2 : 4; }  // of a block
+VLA_HOST_DEVICE constexpr int most_threads(int team) {
+  return most_slices(team) * team * kWarp + kLoaders;
+}
 
 // What of one chunk is in shared memory. Slices of X and Y have the block's value features, where
 // they come as they are; float32 is read from global memory, as its parts would take too much room.
@@ -17,7 +19,7 @@ template <class T, int n, bool backward>
 struct Stage {
   using Wide = Split<kExactParts<T>, kSide * n>;
   using Square = Split<kResultParts<T>, kChunk>;
-  using Slices = Split<1, kMostSlices * kSide>;
+  using Slices = Split<1, most_slices(1) * kSide>;
   static constexpr int kOfKeys = Wide::bytes(kChunk), kOfSquare = Square::bytes(kChunk);
   static constexpr int kOfSlices = kIsNarrow<T> ? Slices::bytes(kChunk) : 0;
   static constexpr int kBytes =
@@ -41,14 +43,14 @@ struct Stage {
   }
 };
 
-// What the warps of a team tell each other: left operands of a slice.
-template <class T, int n, bool backward>
+// What the warps of a team tell each other: left operands of a slice. One warp knows them itself.
+template <class T, int n, bool backward, int team>
 struct Exchange {
   using Results = SharedLefts<kResultParts<T>>;
   using Inputs = SharedLefts<kExactParts<T>>;
   static constexpr int kOfState = Results::bytes(n), kOfTokens = Results::bytes(kChunkTiles);
   static constexpr int kBytes =
-      kOfState + 2 * kOfTokens + (backward ? Inputs::bytes(kChunkTiles) : 0);
+      team == 1 ? 0 : kOfState + 2 * kOfTokens + (backward ? Inputs::bytes(kChunkTiles) : 0);
   Results state, residuals, errors;
   Inputs y;
 
@@ -92,165 +94,197 @@ __device__ void load_stage(const Team& team, const Scan<T>& scan,
   }
 }
 
-// A warp's columns of S, in blocks: number, number + 4, ...
-template <int n>
-using Columns = Strip<(n + kTeamWarps - 1) / kTeamWarps>;
-// Calls work(block of the state, its number) for a warp's columns.
-template <int n, class Work>
-__device__ void for_columns(Columns<n>& state, int number, Work work) {
-#pragma unroll
-  for (int k = 0; k < (n + kTeamWarps - 1) / kTeamWarps; ++k)
-    if (number + k * kTeamWarps < n) work(state.tiles[k], number + k * kTeamWarps);
-}
-
 // Where a warp is: its slice among those of the block, the slice's first row of S, and its number
 // in the team.
 struct Place {
   int slice, row, number;
 };
 
-// The scan takes a chunk. The exchange has S before it.
-template <class T, int n, bool backward>
-__device__ void advance(const Scan<T>& scan, const Stage<T, n, backward>& stage,
-                        const Exchange<T, n, backward>& exchange, Chunk at, const Place& place,
-                        Columns<n>& state) {
-  constexpr int kParts = kResultParts<T>, kSign = backward ? 1 : -1;
-  const DeltaRuleSizes& sizes = scan.n;
-  const int token = kSide * place.number;
-  const auto values_at = [&](auto* x) { return rows_of_chunk(sizes, x, sizes.value, at); };
-  Tile e;
-  if constexpr (kIsNarrow<T>)
-    e = load_tile<true>(stage.x, token, kSide * place.slice);
-  else
-    e = read_transposed(values_at(scan.x), token, place.row);
-  if constexpr (backward) {
-    if constexpr (kIsNarrow<T>)
-      exchange.y.put(place.number, load_left<true>(stage.y, token, kSide * place.slice));
+// A warp's part of n blocks, of tokens or of columns of S: number, number + team, ...
+template <int n, int team>
+struct Part {
+  static constexpr int kCount = (n + team - 1) / team;
+  Strip<kCount> strip;
+
+  // Calls work(block, its number among the n).
+  template <class Work>
+  __device__ void each(const Place& place, Work work) {
+#pragma unroll
+    for (int k = 0; k < kCount; ++k)
+      if (place.number + k * team < n) work(strip.tiles[k], place.number + k * team);
+  }
+  // Puts this part's left operands where the others of the team find them.
+  template <int parts>
+  __device__ void tell(const Place& place, const SharedLefts<parts>& lefts) {
+    if constexpr (team > 1)
+      each(place, [&](const Tile& tile, int j) { lefts.put(j, as_left<parts>(tile)); });
+  }
+  // Left operand p of the n.
+  template <int parts>
+  __device__ Left<parts> left(const SharedLefts<parts>& lefts, int p) const {
+    if constexpr (team > 1)
+      return lefts.get(p);
     else
-      exchange.y.put(place.number,
-                     as_left<kExactParts<T>>(read_transposed(values_at(scan.y), token, place.row)));
+      return as_left<parts>(strip.tiles[p]);
   }
-  if (scan.a) {
-    Sums<kParts> sums;
+};
+
+// part += factor times the sum over p < n of left(p) right(p, j), where has(p, j).
+template <int chains, int n, int of, int team, class LeftOf, class RightOf, class Has>
+__device__ void add_sums(Part<of, team>& part, const Place& place, float factor, LeftOf left,
+                         RightOf right, Has has) {
+  constexpr int kCount = Part<of, team>::kCount;
+  Sums<team == 1 ? 1 : chains> sums[kCount];
 #pragma unroll
-    for (int p = 0; p < n; ++p)
-      sums.add(exchange.state.get(p), load_right<true>(stage.a, token, kSide * p));
-    sums.add_to(e, kSign);
-  }
-  if (scan.inverses) {
-    exchange.residuals.put(place.number, as_left<kParts>(e));
-    wait_for_team(1 + place.slice, kTeamThreads);
-    Sums<kParts> sums;
+  for (int p = 0; p < n; ++p)
+    add_products(
+        sums, left(p), [&](int k) { return right(p, place.number + k * team); },
+        [&](int k) { return place.number + k * team < of && has(p, place.number + k * team); });
 #pragma unroll
-    for (int p = 0; p < kChunkTiles; ++p) {
-      if constexpr (backward) {
-        if (p >= place.number)
-          sums.add(exchange.residuals.get(p), load_right<true>(stage.inverse, token, kSide * p));
-      } else {
-        if (p <= place.number)
-          sums.add(exchange.residuals.get(p), load_right(stage.inverse, kSide * p, token));
-      }
-    }
-    clear(e);
-    sums.add_to(e, 1);
-  }
-  exchange.errors.put(place.number, as_left<kParts>(e));
-  wait_for_team(1 + place.slice, kTeamThreads);
-  for_columns<n>(state, place.number, [&](Tile& tile, int j) {
-    if (scan.b) {
-      Sums<kParts> sums;
-#pragma unroll
-      for (int p = 0; p < kChunkTiles; ++p)
-        sums.add(exchange.errors.get(p), load_right(stage.b, kSide * p, kSide * j));
-      sums.add_to(tile, -kSign);
-    }
-    if constexpr (backward) {
-      Sums<kExactParts<T>> sums;
-#pragma unroll
-      for (int p = 0; p < kChunkTiles; ++p)
-        sums.add(exchange.y.get(p), load_right(stage.z, kSide * p, kSide * j));
-      sums.add_to(tile, 1);
-    }
-    exchange.state.put(j, as_left<kParts>(tile));
-  });
-  if (scan.errors) write_transposed(e, values_at(scan.errors), token, place.row);
+  for (int k = 0; k < kCount; ++k) sums[k].add_to(part.strip.tiles[k], factor);
 }
 
-// Blocks (head, group of slices). S is never written but to `states`; what warps need of each other
-// goes through the exchange. Further warps bring the chunks, because every instruction of the
-// others is in the way of the next chunk.
-template <class T, int n, bool backward>
-__global__ void __launch_bounds__(kScanThreads)
+// The scan takes a chunk. The exchange has S before it.
+template <class T, int n, bool backward, int team>
+__device__ void advance(const Scan<T>& scan, const Stage<T, n, backward>& stage,
+                        const Exchange<T, n, backward, team>& exchange, Chunk at,
+                        const Place& place, Part<n, team>& state) {
+  constexpr int kParts = kResultParts<T>, kInputParts = kExactParts<T>;
+  constexpr float kSign = backward ? 1 : -1;
+  using Tokens = Part<kChunkTiles, team>;
+  const auto always = [](int, int) { return true; };
+  const auto wait = [&] {
+    if constexpr (team > 1) wait_for_team(1 + place.slice, team * kWarp);
+  };
+  const auto values_at = [&](auto* x) { return rows_of_chunk(scan.n, x, scan.n.value, at); };
+  Tokens e, y;
+  e.each(place, [&](Tile& tile, int j) {
+    if constexpr (kIsNarrow<T>)
+      tile = load_tile<true>(stage.x, kSide * j, kSide * place.slice);
+    else
+      tile = read_transposed(values_at(scan.x), kSide * j, place.row);
+  });
+  if constexpr (backward && !kIsNarrow<T>) {
+    y.each(place, [&](Tile& tile, int j) {
+      tile = read_transposed(values_at(scan.y), kSide * j, place.row);
+    });
+    y.tell(place, exchange.y);
+  }
+  if (scan.a)
+    add_sums<kParts, n>(
+        e, place, kSign, [&](int p) { return state.left(exchange.state, p); },
+        [&](int p, int j) { return load_right<true>(stage.a, kSide * j, kSide * p); }, always);
+  if (scan.inverses) {
+    const Tokens residual = e;
+    e.tell(place, exchange.residuals);
+    wait();
+    clear(e.strip);
+    add_sums<kParts, kChunkTiles>(
+        e, place, 1, [&](int p) { return residual.left(exchange.residuals, p); },
+        [&](int p, int j) {
+          if constexpr (backward)
+            return load_right<true>(stage.inverse, kSide * j, kSide * p);
+          else
+            return load_right(stage.inverse, kSide * p, kSide * j);
+        },
+        [](int p, int j) { return backward ? p >= j : p <= j; });
+  }
+  e.tell(place, exchange.errors);
+  wait();
+  if (scan.b)
+    add_sums<kParts, kChunkTiles>(
+        state, place, -kSign, [&](int p) { return e.left(exchange.errors, p); },
+        [&](int p, int j) { return load_right(stage.b, kSide * p, kSide * j); }, always);
+  if constexpr (backward)
+    add_sums<kInputParts, kChunkTiles>(
+        state, place, 1,
+        [&](int p) {
+          if constexpr (kIsNarrow<T>)
+            return load_left<true>(stage.y, kSide * p, kSide * place.slice);
+          else
+            return y.left(exchange.y, p);
+        },
+        [&](int p, int j) { return load_right(stage.z, kSide * p, kSide * j); }, always);
+  state.tell(place, exchange.state);
+  if (scan.errors)
+    e.each(place, [&](const Tile& tile, int j) {
+      write_transposed(tile, values_at(scan.errors), kSide * j, place.row);
+    });
+}
+
+// Blocks (head, group of slices). Further warps bring the chunks, because every instruction of the
+// others is in the way of the next chunk. Errors: see kResultParts.
+template <class T, int n, bool backward, int team>
+__global__ void __launch_bounds__(most_threads(team))
     scan_kernel(const Scan<T> scan, const int slices, const int stages) {
   extern __shared__ __align__(16) unsigned char bytes[];
   using Memory = Stage<T, n, backward>;
-  using Team4 = Exchange<T, n, backward>;
+  using Told = Exchange<T, n, backward, team>;
   const DeltaRuleSizes& sizes = scan.n;
   const int head = static_cast<int>(blockIdx.x);
   const int chunks = (static_cast<int>(sizes.time) + kChunk - 1) / kChunk;
-  const int warp = threadIdx.x / kWarp, slice = warp / kTeamWarps;
+  const int warp = threadIdx.x / kWarp, slice = warp / team;
   const int first_value = static_cast<int>(blockIdx.y) * slices * kSide;
-  const Place place{slice, first_value + slice * kSide, warp % kTeamWarps};
+  const Place place{slice, first_value + slice * kSide, team == 1 ? 0 : warp % team};
   const bool loads = slice >= slices, works = !loads && place.row < sizes.value;
-  const Team loaders{static_cast<int>(threadIdx.x) - slices * kTeamThreads, kLoaders};
-  const Team4 exchange(bytes + stages * Memory::kBytes + slice * Team4::kBytes);
-  const auto chunk_at = [&](int step) { return Chunk{head, backward ? chunks - 1 - step : step}; };
+  const Team loaders{static_cast<int>(threadIdx.x) - slices * team * kWarp, kLoaders};
+  const Told exchange(bytes + stages * Memory::kBytes + slice * Told::kBytes);
   const auto load = [&](int step) {
+    const Chunk at{head, backward ? chunks - 1 - step : step};
     if (loads && step < chunks)
-      load_stage(loaders, scan, Memory(bytes + step % stages * Memory::kBytes), chunk_at(step),
-                 chunks, first_value, slices);
+      load_stage(loaders, scan, Memory(bytes + step % stages * Memory::kBytes), at, chunks,
+                 first_value, slices);
     close_loads();
   };
-  Columns<n> state;
-  clear(state);
-  for (int step = 0; step + 1 < stages; ++step) load(step);
-  if (works)
-    for_columns<n>(state, place.number, [&](Tile& tile, int j) {
-      if (scan.initial)
-        tile = read_strip<1>(rows_of_matrix(scan.initial, head, sizes.value, sizes.key), place.row,
-                             kSide * j)
-                   .tiles[0];
-      exchange.state.put(j, as_left<kResultParts<T>>(tile));
+  Part<n, team> state;
+  clear(state.strip);
+  if (works && scan.initial)
+    state.each(place, [&](Tile& tile, int j) {
+      const auto from = rows_of_matrix(scan.initial, head, sizes.value, sizes.key);
+      tile = read_strip<1>(from, place.row, kSide * j).tiles[0];
     });
-  for (int step = 0; step < chunks; ++step) {
-    if (stages > 1) {
+  if (works) state.tell(place, exchange.state);
+  // One turn more at the beginning for each stage but one, so that chunks are loaded in one place.
+  for (int step = 1 - stages; step < chunks; ++step) {
+    if (step >= 0 && stages > 1) {
       wait_for_loads(stages - 2);
       __syncthreads();
-      load(step + stages - 1);
-    } else {
+    } else if (stages == 1) {
       __syncthreads();
-      load(step);
+    }
+    load(step + stages - 1);
+    if (step < 0) continue;
+    if (stages == 1) {
       wait_for_loads(0);
       __syncthreads();
     }
     if (!works) continue;
-    const Chunk at = chunk_at(step);
-    const Rows<T> before =
+    const Chunk at{head, backward ? chunks - 1 - step : step};
+    const auto before =
         rows_of_matrix(scan.states, Index(head) * chunks + at.chunk, sizes.value, sizes.key);
-    for_columns<n>(state, place.number, [&](Tile& tile, int j) {
+    state.each(place, [&](const Tile& tile, int j) {
       write_strip(Strip<1>{tile}, before, place.row, kSide * j);
     });
     advance(scan, Memory(bytes + step % stages * Memory::kBytes), exchange, at, place, state);
   }
   if (works)
-    for_columns<n>(state, place.number, [&](Tile& tile, int j) {
-      write_strip(Strip<1>{tile}, rows_of_matrix(scan.final_state, head, sizes.value, sizes.key),
-                  place.row, kSide * j);
+    state.each(place, [&](const Tile& tile, int j) {
+      const auto into = rows_of_matrix(scan.final_state, head, sizes.value, sizes.key);
+      write_strip(Strip<1>{tile}, into, place.row, kSide * j);
     });
 }
 
-template <class T, int n, bool backward>
-void launch(const Scan<T>& scan, const char* op, Device device) {
+template <class T, int n, bool backward, int team>
+void launch_with(const Scan<T>& scan, const char* op, Device device) {
   const Index heads = scan.n.batch * scan.n.heads, rows = (scan.n.value + kSide - 1) / kSide;
   const int multiprocessors = properties(device).multiprocessors;
-  constexpr int kStage = Stage<T, n, backward>::kBytes;
-  constexpr int kExchange = Exchange<T, n, backward>::kBytes;
   const int room = static_cast<int>(properties(device).shared_bytes);
+  constexpr int kStage = Stage<T, n, backward>::kBytes;
+  constexpr int kExchange = Exchange<T, n, backward, team>::kBytes;
   // As few slices in a block as let all blocks run at once.
   int slices = 1;
   const auto groups = [&] { return (rows + slices - 1) / slices; };
-  while (slices < kMostSlices && slices < rows && heads * groups() > multiprocessors &&
-         kStage + 2 * slices * kExchange <= room)
+  while (slices < most_slices(team) && slices < rows && heads * groups() > multiprocessors)
     slices *= 2;
   int stages = 1;  // float32 is converted on the way, which cannot be begun early
   if constexpr (kIsNarrow<T>) {
@@ -258,25 +292,32 @@ void launch(const Scan<T>& scan, const char* op, Device device) {
     stages = std::clamp((share - slices * kExchange) / kStage, 1, kMostStages);
   }
   const Grid grid{dim3(static_cast<unsigned>(heads), static_cast<unsigned>(groups())),
-                  static_cast<unsigned>(slices * kTeamThreads + kLoaders),
+                  static_cast<unsigned>(slices * team * kWarp + kLoaders),
                   static_cast<std::size_t>(stages * kStage + slices * kExchange)};
-  Launch(op, device)(scan_kernel<T, n, backward>, grid, scan, slices, stages);
+  Launch(op, device)(scan_kernel<T, n, backward, team>, grid, scan, slices, stages);
+}
+
+template <class T, int n, bool backward>
+void launch(const Scan<T>& scan, const char* op, Device device) {
+  const Index rows = (scan.n.value + kSide - 1) / kSide;
+  const Index slices = scan.n.batch * scan.n.heads * rows;
+  constexpr int kWithTeams =
+      Stage<T, n, backward>::kBytes + most_slices(4) * Exchange<T, n, backward, 4>::kBytes;
+  const Properties& device_properties = properties(device);
+  const bool room = static_cast<std::size_t>(kWithTeams) <= device_properties.shared_bytes;
+  if (room && slices <= most_slices(4) * device_properties.multiprocessors)
+    launch_with<T, n, backward, 4>(scan, op, device);
+  else
+    launch_with<T, n, backward, 1>(scan, op, device);
 }
 
 }  // namespace
 
 template <class T>
 int scan_bytes(int blocks) {
-  const auto bytes = [](auto stage, auto exchange) {
-    return decltype(stage)::type::kBytes + decltype(exchange)::type::kBytes;
-  };
-  const auto of = [&](auto n) {
-    return bytes(std::type_identity<Stage<T, decltype(n)::value, true>>(),
-                 std::type_identity<Exchange<T, decltype(n)::value, true>>());
-  };
-  return blocks == 8   ? of(std::integral_constant<int, 8>())
-         : blocks == 4 ? of(std::integral_constant<int, 4>())
-                       : of(std::integral_constant<int, 2>());
+  return blocks == 8   ? Stage<T, 8, true>::kBytes
+         : blocks == 4 ? Stage<T, 4, true>::kBytes
+                       : Stage<T, 2, true>::kBytes;
 }
 
 template <class T>

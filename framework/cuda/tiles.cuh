@@ -134,27 +134,14 @@ __device__ void write_transposed(Tile tile, const Rows<T>& x, int row, int colum
   }
 }
 
-/// The sum of products of blocks, the small parts of products in sums of their own: a product waits
-/// for the one before it of the same sum, and a warp without company has nothing else to do.
-template <int orders>
+/// A sum of products of blocks in `chains` sums: products wait for those before them of the same
+/// sum. The parts of order i (see tensor_core.cuh) go to sum i, or to the last.
+template <int chains>
 struct Sums {
-  Tile tiles[orders];
+  Tile tiles[chains];
   __device__ Sums() {
 #pragma unroll
-    for (int order = 0; order < orders; ++order) clear(tiles[order]);
-  }
-  template <int left_parts, int right_parts>
-  __device__ void add(const Left<left_parts>& left, const Right<right_parts>& right) {
-#pragma unroll
-    for (int order = orders - 1; order >= 0; --order)
-#pragma unroll
-      for (int part = 0; part <= order; ++part)
-        if (part < left_parts && order - part < right_parts)
-#pragma unroll
-          for (int i = 0; i < 2; ++i)
-            multiply_bfloat16(tiles[order].values[i], left.pairs[part],
-                              right.pairs[order - part][2 * i],
-                              right.pairs[order - part][2 * i + 1]);
+    for (int chain = 0; chain < chains; ++chain) clear(tiles[chain]);
   }
   /// tile += factor times the sum.
   __device__ void add_to(Tile& tile, float factor) const {
@@ -162,13 +149,44 @@ struct Sums {
     for (int i = 0; i < 2; ++i)
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        float sum = tiles[orders - 1].values[i][j];
+        float sum = tiles[chains - 1].values[i][j];
 #pragma unroll
-        for (int order = orders - 2; order >= 0; --order) sum += tiles[order].values[i][j];
+        for (int chain = chains - 2; chain >= 0; --chain) sum += tiles[chain].values[i][j];
         tile.values[i][j] += factor * sum;
       }
   }
 };
+
+/// sums[k] += left right(k) where has(k), in an order in which products of one sum are far apart.
+template <int count, int chains, int left_parts, class RightOf, class Has>
+__device__ void add_products(Sums<chains> (&sums)[count], const Left<left_parts>& left,
+                             RightOf right, Has has) {
+  using Operand = decltype(right(0));
+  constexpr int right_parts = sizeof(Operand) / sizeof(Right<1>);
+  constexpr int most = left_parts > right_parts ? left_parts : right_parts;
+  constexpr int kGroup = count < 4 ? count : 4;
+#pragma unroll
+  for (int first = 0; first < count; first += kGroup) {
+    Operand operands[kGroup];
+#pragma unroll
+    for (int k = 0; k < kGroup; ++k)
+      if (first + k < count && has(first + k)) operands[k] = right(first + k);
+#pragma unroll
+    for (int order = most - 1; order >= 0; --order)
+#pragma unroll
+      for (int part = 0; part <= order; ++part)
+        if (part < left_parts && order - part < right_parts)
+#pragma unroll
+          for (int k = 0; k < kGroup; ++k)
+            if (first + k < count && has(first + k))
+#pragma unroll
+              for (int i = 0; i < 2; ++i)
+                multiply_bfloat16(
+                    sums[first + k].tiles[order < chains ? order : chains - 1].values[i],
+                    left.pairs[part], operands[k].pairs[order - part][2 * i],
+                    operands[k].pairs[order - part][2 * i + 1]);
+  }
+}
 
 /// Left operands in shared memory, as the registers of a warp have them: for the other warps.
 template <int parts>
@@ -214,39 +232,15 @@ __device__ inline Team whole_block() {
   return {static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x)};
 }
 
-/// Begins to bring the first `count` rows of x to shared memory, `width` (a power of 2) of their
-/// columns from `column` on. They are there after close_loads, a wait for that group of loads, and
-/// __syncthreads(). bfloat16 comes in pieces of 16 bytes where the width allows it; all else is
-/// converted on the way, and then is there after __syncthreads().
+/// Brings the first `count` rows of x, of their columns `width` (a power of 2) from `column` on, to
+/// shared memory, where they are after __syncthreads(). A function of its own, as it is long.
 template <class T, int parts, int columns>
-__device__ void begin_load(const Team& team, const Split<parts, columns>& into,
-                           const Rows<const T>& x, int count, int column = 0, int width = columns) {
-  constexpr int kPiece = 8;
-  if (std::is_same_v<T, BFloat16> && x.columns % kPiece == 0) {
-    const int shift = __ffs(width / kPiece) - 1;
-    const int j = (team.rank & ((1 << shift) - 1)) * kPiece, step = team.size >> shift;
-    int i = team.rank >> shift;
-    const int rows = column + j < x.columns ? x.rows : 0;
-    const T* place = x.at(i, column + j);
-    auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(into.at(0, i, j)));
-    const Index place_step = Index(step) * x.stride;
-    const int address_step =
-        step * Split<parts, columns>::kStride * static_cast<int>(sizeof(BFloat16));
-#pragma unroll 4
-    for (; i < count; i += step) {
-      // Of 0 bytes nothing is read, whatever the place.
-      asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
-                   :
-                   : "r"(address), "l"(place), "r"(i < rows ? 16 : 0)
-                   : "memory");
-      place += place_step;
-      address += address_step;
-    }
-    return;
-  }
+__device__ __noinline__ void load_converted(const Team team, const Split<parts, columns> into,
+                                            const Rows<const T> x, int count, int column,
+                                            int width) {
   const int shift = __ffs(width / 2) - 1;
   if_even(x.columns, [&](auto even) {
-#pragma unroll 8
+#pragma unroll 4
     for (int pair = team.rank; pair < count << shift; pair += team.size) {
       const int i = pair >> shift, j = (pair - (i << shift)) * 2;
       const float2 values = read_pair<even()>(x, i, column + j);
@@ -257,6 +251,37 @@ __device__ void begin_load(const Team& team, const Split<parts, columns>& into,
         *reinterpret_cast<std::uint32_t*>(into.at(part, i, j)) = pairs[part];
     }
   });
+}
+/// Begins to do the same: they are there after close_loads, a wait for that group of loads, and
+/// __syncthreads(). bfloat16 comes in pieces of 16 bytes where the width allows it; all else is
+/// converted on the way.
+template <class T, int parts, int columns>
+__device__ void begin_load(const Team& team, const Split<parts, columns>& into,
+                           const Rows<const T>& x, int count, int column = 0, int width = columns) {
+  constexpr int kPiece = 8;
+  if (!std::is_same_v<T, BFloat16> || x.columns % kPiece != 0) {
+    load_converted(team, into, x, count, column, width);
+    return;
+  }
+  const int shift = __ffs(width / kPiece) - 1;
+  const int j = (team.rank & ((1 << shift) - 1)) * kPiece, step = team.size >> shift;
+  int i = team.rank >> shift;
+  const int rows = column + j < x.columns ? x.rows : 0;
+  const T* place = x.at(i, column + j);
+  auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(into.at(0, i, j)));
+  const Index place_step = Index(step) * x.stride;
+  const int address_step =
+      step * Split<parts, columns>::kStride * static_cast<int>(sizeof(BFloat16));
+#pragma unroll 4
+  for (; i < count; i += step) {
+    // Of 0 bytes nothing is read, whatever the place.
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :
+                 : "r"(address), "l"(place), "r"(i < rows ? 16 : 0)
+                 : "memory");
+    place += place_step;
+    address += address_step;
+  }
 }
 
 /// Ends a group of loads.
