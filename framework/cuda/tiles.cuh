@@ -219,11 +219,6 @@ struct SharedLefts {
   }
 };
 
-/// Waits for the other threads of a team of warps; `number` (1 .. 15) says which team of the block.
-__device__ inline void wait_for_team(int number, int threads) {
-  asm volatile("bar.sync %0, %1;" : : "r"(number), "r"(threads) : "memory");
-}
-
 /// The threads that do something together: this one's number among them, and how many they are.
 struct Team {
   int rank, size;
@@ -240,15 +235,25 @@ __device__ __noinline__ void load_converted(const Team team, const Split<parts, 
                                             int width) {
   const int shift = __ffs(width / 2) - 1;
   if_even(x.columns, [&](auto even) {
-#pragma unroll 4
-    for (int pair = team.rank; pair < count << shift; pair += team.size) {
-      const int i = pair >> shift, j = (pair - (i << shift)) * 2;
-      const float2 values = read_pair<even()>(x, i, column + j);
-      std::uint32_t pairs[parts];
-      split_pair(values.x, values.y, pairs);
+    // Read before any is written, so that all are on their way at once.
+    constexpr int kBatch = 16;
+    for (int first = team.rank; first < count << shift; first += kBatch * team.size) {
+      float2 values[kBatch];
 #pragma unroll
-      for (int part = 0; part < parts; ++part)
-        *reinterpret_cast<std::uint32_t*>(into.at(part, i, j)) = pairs[part];
+      for (int k = 0; k < kBatch; ++k) {
+        const int pair = first + k * team.size, i = pair >> shift;
+        values[k] = read_pair<even()>(x, i, column + (pair - (i << shift)) * 2);
+      }
+#pragma unroll
+      for (int k = 0; k < kBatch; ++k) {
+        const int pair = first + k * team.size, i = pair >> shift, j = (pair - (i << shift)) * 2;
+        if (i >= count) break;
+        std::uint32_t pairs[parts];
+        split_pair(values[k].x, values[k].y, pairs);
+#pragma unroll
+        for (int part = 0; part < parts; ++part)
+          *reinterpret_cast<std::uint32_t*>(into.at(part, i, j)) = pairs[part];
+      }
     }
   });
 }
