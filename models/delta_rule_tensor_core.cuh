@@ -5,8 +5,8 @@
 //   scan       S over the chunks, E^T = (V^T - S K^T) T^T; backward D, dV^T = (D Alpha^T + G^T) T
 //   products   what follows from S, E, D and dV, of all chunks at once: O, G, dQ, dK, dAlpha
 //
-// Strips of 16 rows stay in a warp's registers. In the scan they are rows of S, that is, value
-// features, so that each result is the left operand of the next product and warps need nothing of
+// Strips of 16 rows stay in warps' registers. In the scan they are rows of S, that is, value
+// features, so that each result is the left operand of the next product and strips need nothing of
 // each other; in the products they are tokens.
 #pragma once
 

@@ -219,14 +219,15 @@ struct SharedLefts {
   }
 };
 
+/// Waits for the other threads of a team of warps; `number` (1 .. 15) says which team of the block.
+__device__ inline void wait_for_team(int number, int threads) {
+  asm volatile("bar.sync %0, %1;" : : "r"(number), "r"(threads) : "memory");
+}
+
 /// The threads that do something together: this one's number among them, and how many they are.
 struct Team {
   int rank, size;
 };
-__device__ inline Team whole_block() {
-  return {static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x)};
-}
-
 /// Brings the first `count` rows of x, of their columns `width` (a power of 2) from `column` on, to
 /// shared memory, where they are after __syncthreads(). A function of its own, as it is long.
 template <class T, int parts, int columns>
