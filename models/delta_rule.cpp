@@ -132,7 +132,10 @@ DeltaRuleResult on_tensor_cores(DeltaRuleInputs in, const DeltaRuleSizes& n, Cal
                                        in.value.value(),
                                        value_or_none(in.initial_state)};
   const std::vector<Var> inputs{in.query, in.key, in.coefficient, in.value, in.initial_state};
-  const cuda::DeltaRuleForward out = cuda::delta_rule_on_tensor_cores(tensors);
+  const auto here = [] { return cuda::DeltaRuleForward(); };  // never: not for the CPU
+  const cuda::DeltaRuleForward out = on_device("delta_rule", in.query.device(), here, [&] {
+    return cuda::delta_rule_on_tensor_cores(tensors);
+  });
   std::vector<Var> results = record(
       "delta_rule", {out.output, out.final_state}, inputs,
       {tensors.query, tensors.key, tensors.coefficient, out.errors, out.states, out.inverses},
