@@ -142,8 +142,11 @@ DeltaRuleResult on_tensor_cores(DeltaRuleInputs in, const DeltaRuleSizes& n, Cal
       [n](const BackwardContext& at) -> std::vector<Tensor> {
         const cuda::DeltaRuleTensors in{n, at.saved(0), at.saved(1), at.saved(2), at.saved(3), {}};
         const cuda::DeltaRuleForward kept{{}, {}, at.saved(3), at.saved(4), at.saved(5)};
-        const cuda::DeltaRuleTensors out =
-            cuda::delta_rule_adjoint_on_tensor_cores(in, kept, {at.gradient(0), at.gradient(1)});
+        const auto here = [] { return cuda::DeltaRuleTensors(); };
+        const cuda::DeltaRuleTensors out = on_device("delta_rule", at.saved(0).device(), here, [&] {
+          return cuda::delta_rule_adjoint_on_tensor_cores(in, kept,
+                                                          {at.gradient(0), at.gradient(1)});
+        });
         return {out.query, out.key, out.coefficient, out.value, out.initial_state};
       },
       site);
