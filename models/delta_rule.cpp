@@ -32,12 +32,15 @@ DeltaRuleSizes checked_sizes(const DeltaRuleInputs& in) {
     check(in.initial_state.shape() == Shape({n.batch, n.heads, n.value, n.key}),
           "delta_rule: initial state ", in.initial_state.shape(), " is not (", n.batch, ", ",
           n.heads, ", ", n.value, ", ", n.key, ")");
+  return n;
+}
+
+void check_types(const DeltaRuleInputs& in) {
   for (const Var* part : {&in.key, &in.coefficient, &in.value, &in.gate, &in.initial_state})
     if (part->defined())
       check(part->dtype() == in.query.dtype() && part->device() == in.query.device(),
             "delta_rule: inputs are ", in.query.dtype(), " on ", in.query.device(), " and ",
             part->dtype(), " on ", part->device(), "; one type and one device are needed");
-  return n;
 }
 
 // How it is computed, with nothing left to choose.
@@ -102,6 +105,54 @@ std::vector<Tensor> gradients(const DeltaRuleSizes& n, Form form, const Backward
   return {dq, dk, dalpha, dv, dg, dstate};
 }
 
+// Whether the tensor cores do it: one node with bfloat16 or float32 in and out, and a state in
+// float32.
+bool is_for_tensor_cores(const DeltaRuleInputs& in, const DeltaRuleSizes& n,
+                         const DeltaRuleOptions& options) {
+  const Form form = checked_form(in, options, n.time);
+  if (!form.by_chunk || (options.chunk != 0 && options.chunk != kChunk)) return false;
+  for (const Var* part : {&in.key, &in.coefficient, &in.value, &in.initial_state}) {
+    if (!part->defined()) continue;
+    const bool float32_state = part == &in.initial_state && part->dtype() == DType::float32;
+    if (part->device() != in.query.device()) return false;
+    if (part->dtype() != in.query.dtype() && !float32_state) return false;
+  }
+  return on_device(
+      "delta_rule", in.query.device(), [] { return false; },
+      [&] { return cuda::has_tensor_core_form(n, in.query.dtype(), in.query.device()); });
+}
+
+DeltaRuleResult on_tensor_cores(DeltaRuleInputs in, const DeltaRuleSizes& n, CallSite site) {
+  if (in.initial_state.defined() && in.initial_state.dtype() != DType::float32)
+    in.initial_state = cast(in.initial_state, DType::float32, site);
+  const cuda::DeltaRuleTensors tensors{n,
+                                       in.query.value(),
+                                       value_or_none(in.key),
+                                       in.coefficient.value(),
+                                       in.value.value(),
+                                       value_or_none(in.initial_state)};
+  const std::vector<Var> inputs{in.query, in.key, in.coefficient, in.value, in.initial_state};
+  const auto here = [] { return cuda::DeltaRuleForward(); };  // never: not for the CPU
+  const cuda::DeltaRuleForward out = on_device("delta_rule", in.query.device(), here, [&] {
+    return cuda::delta_rule_on_tensor_cores(tensors);
+  });
+  std::vector<Var> results = record(
+      "delta_rule", {out.output, out.final_state}, inputs,
+      {tensors.query, tensors.key, tensors.coefficient, out.errors, out.states, out.inverses},
+      [n](const BackwardContext& at) -> std::vector<Tensor> {
+        const cuda::DeltaRuleTensors in{n, at.saved(0), at.saved(1), at.saved(2), at.saved(3), {}};
+        const cuda::DeltaRuleForward kept{{}, {}, at.saved(3), at.saved(4), at.saved(5)};
+        const auto here = [] { return cuda::DeltaRuleTensors(); };
+        const cuda::DeltaRuleTensors out = on_device("delta_rule", at.saved(0).device(), here, [&] {
+          return cuda::delta_rule_adjoint_on_tensor_cores(in, kept,
+                                                          {at.gradient(0), at.gradient(1)});
+        });
+        return {out.query, out.key, out.coefficient, out.value, out.initial_state};
+      },
+      site);
+  return {results[0], results[1]};
+}
+
 // bfloat16 is for what goes in and out; S would not survive in it.
 DeltaRuleResult in_float32(DeltaRuleInputs in, const DeltaRuleOptions& options, CallSite site) {
   for (Var* part : {&in.query, &in.key, &in.coefficient, &in.value, &in.gate, &in.initial_state})
@@ -116,8 +167,10 @@ DeltaRuleResult in_float32(DeltaRuleInputs in, const DeltaRuleOptions& options, 
 
 DeltaRuleResult delta_rule(const DeltaRuleInputs& in, const DeltaRuleOptions& options,
                            CallSite site) {
-  if (in.query.dtype() == DType::bfloat16) return in_float32(in, options, site);
   const DeltaRuleSizes n = checked_sizes(in);
+  if (is_for_tensor_cores(in, n, options)) return on_tensor_cores(in, n, site);
+  if (in.query.dtype() == DType::bfloat16) return in_float32(in, options, site);
+  check_types(in);
   const Form form = checked_form(in, options, n.time);
   const DType dtype = in.query.dtype();
   const Device device = in.query.device();
@@ -164,6 +217,7 @@ DeltaRuleResult delta_rule(const DeltaRuleInputs& in, const DeltaRuleOptions& op
 
 DeltaRuleResult composed_delta_rule(const DeltaRuleInputs& in) {
   const DeltaRuleSizes n = checked_sizes(in);
+  check_types(in);
   // Token t of x (B, T, H, width) as columns (B, H, width, 1).
   const auto column = [&](const Var& x, Index t) {
     return reshape(slice(x, 1, t, t + 1), {n.batch, n.heads, x.size(3), 1});

@@ -36,8 +36,10 @@ struct DeltaRuleResult {
 /// VLA has alpha = beta A k, DeltaNet alpha = beta k, linear attention no key (e = v) and alpha =
 /// k. One node on the tape; saves its inputs, e (which is v without a key), and S at every chunk,
 /// or every kDeltaRuleSegment tokens in step form. bfloat16 inputs are computed with in float32:
-/// the output is bfloat16 again, the state float32. Throws Error for shapes that do not fit, and
-/// where a gate is to go by chunks.
+/// the output is bfloat16 again, the state float32. By chunks on CUDA, float32 and bfloat16 with
+/// widths up to 128 go through the tensor cores: relative errors of results and gradients to 1e-5
+/// in float32; in bfloat16, where e and the S of chunks are rounded, to 6e-3 and 1.5e-2. Throws
+/// Error for shapes that do not fit, and where a gate is to go by chunks.
 DeltaRuleResult delta_rule(const DeltaRuleInputs& inputs, const DeltaRuleOptions& options = {},
                            CallSite site = CallSite::here());
 

@@ -118,6 +118,7 @@ BOOST_AUTO_TEST_CASE(bfloat16_agrees_with_float64_on_the_cpu, NEEDS_CUDA) {
     const char* name;
     std::function<Var(const std::vector<Var>&)> function;
     std::vector<Tensor> activations, parameters;
+    double allowed = 5e-3;
   };
   const auto normal = [&](const Shape& shape) { return rng.normal(shape, DType::float64); };
   const Tensor targets = Tensor::from<Index>({6}, {0, 3, 66, -100, 12, 12});
@@ -207,7 +208,8 @@ BOOST_AUTO_TEST_CASE(bfloat16_agrees_with_float64_on_the_cpu, NEEDS_CUDA) {
              .output;
        },
        {normal({2, 70, 2, 8}), normal({2, 70, 2, 8}), normal({2, 70, 2, 6})},
-       {}},
+       {},
+       1e-2},  // e is rounded too, and with 70 keys of width 8 sums over tokens cancel
       {"inverse_penalty, step",
        [](const auto& v) {
          const Var k = unit(v[0]);
@@ -241,7 +243,7 @@ BOOST_AUTO_TEST_CASE(bfloat16_agrees_with_float64_on_the_cpu, NEEDS_CUDA) {
                                 there = results(function, narrow, kCuda);
       for (std::size_t i = 0; i < reference.size(); ++i) {
         const double error = norm_of_difference(there[i], reference[i]);
-        const double allowed = 5e-3 * norm_of(reference[i]) + 1e-6;
+        const double allowed = row.allowed * norm_of(reference[i]) + 1e-6;
         BOOST_TEST(error <= allowed, row.name << ", " << (i ? "gradient " : "output ") << i << ": "
                                               << error << " > " << allowed);
         if (i > 0) BOOST_TEST(there[i].dtype() == narrow[i - 1].dtype(), row.name);

@@ -21,17 +21,6 @@ namespace {
 
 constexpr Index kFirstTime = 64;  // the longest sequence that is tried without a thought
 
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::ranges::nth_element(values, middle);
-  return *middle;
-}
-
-void wait(Device device) {
-  if constexpr (kCudaBuild)
-    if (!device.is_cpu()) cuda::synchronize(device);
-}
-
 // Operations per second of a float32 product of n x n matrices.
 double sgemm_rate(Index n, Device device) {
   Rng rng(1);
@@ -39,7 +28,7 @@ double sgemm_rate(Index n, Device device) {
   const Var a = random(), b = random();
   const auto multiply = [&] {
     matmul(a, b);
-    wait(device);
+    wait_for(device);
   };
   multiply();
   std::vector<double> seconds;
@@ -68,7 +57,7 @@ Call call(const Workload& work, Device device, bool backward) {
   } else {
     output = work.forward().value();
   }
-  wait(device);
+  wait_for(device);
   Call measured{.seconds = watch.lap(),
                 .bytes = output.bytes(),
                 .peak_bytes = memory_statistics(device).peak};

@@ -1,9 +1,11 @@
 // vla bench
 #include <iostream>
 #include <memory>
+#include <vector>
 
 #include "framework/parallel.hpp"
 #include "tools/bench.hpp"
+#include "tools/bench_attention.hpp"
 #include "tools/bench_ops.hpp"
 #include "tools/bench_train.hpp"
 #include "tools/command_line.hpp"
@@ -28,7 +30,7 @@ int run(Request& request, bool json_given) {
   return 0;
 }
 
-// vla bench train, vla bench ops: subcommands with options of their own.
+// vla bench train, ops and attention: subcommands with options of their own.
 struct TrainRequest {
   BenchTrainOptions options;
   std::string json;
@@ -37,6 +39,19 @@ struct OpsRequest {
   BenchOpsOptions options;
   std::string json;
 };
+struct AttentionRequest {
+  BenchAttentionOptions options;
+  std::string peers, json;
+};
+
+// "--dtype" where activations may be bfloat16.
+void add_dtype(CLI::App& app, DType& dtype) {
+  app.add_option_function<std::string>(
+         "--dtype", [&dtype](const std::string& name) { dtype = parse_dtype(name); },
+         "float32, float64, or on CUDA bfloat16")
+      ->type_name("NAME")
+      ->default_str("float32");
+}
 
 Command train_part(CLI::App& bench) {
   CLI::App* app =
@@ -72,11 +87,7 @@ Command ops_part(CLI::App& bench) {
   const auto request = std::make_shared<OpsRequest>();
   BenchOpsOptions& options = request->options;
   add_setting(*app, "device", options.device, kDeviceHelp);
-  app->add_option_function<std::string>(
-         "--dtype", [&options](const std::string& name) { options.dtype = parse_dtype(name); },
-         "float32, float64, or on CUDA bfloat16")
-      ->type_name("NAME")
-      ->default_str("float32");
+  add_dtype(*app, options.dtype);
   add_setting(*app, "rows", options.rows, "rows of the tensors");
   add_setting(*app, "width", options.width, "their width");
   add_setting(*app, "repeats", options.repeats, "calls of which the median counts");
@@ -84,6 +95,53 @@ Command ops_part(CLI::App& bench) {
   return {app, [request] {
             request->options.json = request->json;
             run_bench_ops(request->options, std::cout);
+            return 0;
+          }};
+}
+
+Command attention_part(CLI::App& bench) {
+  CLI::App* app = bench.add_subcommand(
+      "attention", "Measure the attention operators alone, beside times of other programs");
+  app->footer(
+      "Examples:\n"
+      "  vla bench attention --device cuda --dtype bfloat16 --peers peers.json --json bench.json\n"
+      "  vla bench attention --device cuda --dtype bfloat16 --decode --shapes 64x16x1x64\n"
+      "Operators, from q, k, v and beta to o: vla (recursive_least_squares), deltanet and linear\n"
+      "(delta_rule, from alpha = beta k, and without a key), softmax (causal). Operations "
+      "counted:\n"
+      "20, 10 and 6 d^2 a token and head, with backward 4 times as many; softmax 2 T d, with\n"
+      "backward 3.5 times as many.\n"
+      "PEERS is what another program measured in the same session, a JSON file\n"
+      "  {\"device\": \"NVIDIA H100\", \"rows\": [\n"
+      "    {\"name\": \"flash softmax (PyTorch 2.11)\", \"batch\": 8, \"heads\": 16, \"time\": "
+      "1024,\n"
+      "     \"width\": 64, \"forward_ms\": 0.1, \"both_ms\": 0.35}]}\n"
+      "of which forward_ms or both_ms may be missing; rows of a shape that is measured stand "
+      "below\n"
+      "its table, and its last columns are the ratios of ours to theirs. With --decode forward_ms\n"
+      "of a row with time 1 is its step.\n"
+      "A step as graph is captured once and replayed; it copies what it carries on back to where\n"
+      "it reads it, which the floor does not count.");
+  const auto request = std::make_shared<AttentionRequest>();
+  BenchAttentionOptions& options = request->options;
+  add_setting(*app, "device", options.device, kDeviceHelp);
+  add_dtype(*app, options.dtype);
+  app->add_option("--shapes", options.shapes,
+                  "BxHxTxd (sequences, heads, tokens, width) with commas between; none: some usual "
+                  "of the device")
+      ->type_name("SHAPES")
+      ->take_last();
+  add_setting(*app, "operators", options.operators, "names with commas between; all");
+  add_setting(*app, "repeats", options.repeats, "calls of which the median counts");
+  add_setting(*app, "decode", options.decode,
+              "one token a sequence at a time, from what is carried on; microseconds on the wall");
+  app->add_option("--peers", request->peers, "times of other programs to compare with")
+      ->type_name("PEERS");
+  app->add_option("--json", request->json, "write the rows to this file too")->type_name("FILE");
+  return {app, [request] {
+            request->options.peers = request->peers;
+            request->options.json = request->json;
+            run_bench_attention(request->options, std::cout);
             return 0;
           }};
 }
@@ -114,9 +172,9 @@ Command bench_command(CLI::App& program) {
   CLI::Option* json = app->add_option("--json", request->json, "write the rows to this file too")
                           ->type_name("FILE")
                           ->take_last();
-  const Command parts[] = {train_part(*app), ops_part(*app)};
-  return {app, [request, json, train = parts[0], ops = parts[1]] {
-            for (const Command& part : {train, ops})
+  const std::vector<Command> parts = {train_part(*app), ops_part(*app), attention_part(*app)};
+  return {app, [request, json, parts] {
+            for (const Command& part : parts)
               if (part.app->parsed()) return part.run();
             return run(*request, json->count() > 0);
           }};

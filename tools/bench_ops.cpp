@@ -2,13 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
-#include "framework/cuda/launches.hpp"
 #include "framework/file.hpp"
 #include "framework/framework.hpp"
 #include "tools/stopwatch.hpp"
@@ -16,30 +14,11 @@
 namespace vla {
 namespace {
 
-// The seconds that `work` takes on the device.
-double seconds_of(Device device, const std::function<void()>& work) {
-  const auto on_cpu = [&] {
-    Stopwatch watch;
-    work();
-    return watch.lap();
-  };
-  const auto on_cuda = [&] {
-    cuda::Timer timer(device);
-    timer.start();
-    work();
-    timer.stop();
-    return timer.seconds();
-  };
-  return on_device("bench", device, on_cpu, on_cuda);
-}
-
 double median_of(Index repeats, const std::function<double()>& measure) {
   measure();
   std::vector<double> seconds;
   for (Index i = 0; i < repeats; ++i) seconds.push_back(measure());
-  const auto middle = seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2);
-  std::ranges::nth_element(seconds, middle);
-  return *middle;
+  return median(std::move(seconds));
 }
 
 // An op with the tensors of x's size that each pass must read and write.

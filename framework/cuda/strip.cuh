@@ -150,52 +150,66 @@ __device__ bool factorize_diagonal(const Symmetric<n>& g, const Split<parts, kSi
   return __all_sync(kAll, positive);
 }
 
+/// The first `warps` warps of a block, which work on something while the others do something else.
+template <int warps_>
+struct FirstWarps {
+  static constexpr int kWarps = warps_;
+  /// Waits for all of them. Number 0 is __syncthreads().
+  __device__ static void sync() {
+    asm volatile("bar.sync 1, %0;" ::"n"(warps_ * kWarp) : "memory");
+  }
+};
+
+/// Calls work(i, j) for this warp's share of the blocks with j <= i < n, among `warps` of which it
+/// is number `warp`.
+template <class Work>
+__device__ void for_lower_blocks(int n, int warp, int warps, Work work) {
+  for (int block = warp; block < n * (n + 1) / 2; block += warps) {
+    int i, j;
+    lower_block(block, i, j);
+    work(i, j);
+  }
+}
+
 /// The Cholesky factor L of `g`, which is overwritten, in the form in which strips are divided by
 /// it: the inverses of its blocks on the diagonal, and the blocks below with their signs turned.
-/// Called by all warps of the block; all see the result. Whether G is positive definite, known to
-/// the first warp only: it alone takes the steps that wait for each other, and the others begin
-/// with `meanwhile`.
-template <int n, int parts, class Meanwhile>
-__device__ bool factorize(const Symmetric<n>& g, const Split<parts, kSide * n>& factor,
-                          Meanwhile meanwhile) {
-  const int warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp;
+/// Called by all warps of a team, all of which see the result. Whether G is positive definite,
+/// known to the first warp only: it alone takes the steps that wait for each other.
+template <class Team, int n, int parts>
+__device__ bool factorize(const Symmetric<n>& g, const Split<parts, kSide * n>& factor) {
+  const int warp = threadIdx.x / kWarp;
   bool positive = true;
 #pragma unroll 1
   for (int p = 0; p < n; ++p) {
     if (p > 0) {
       // Column p - 1 of L, and what is left of G without it.
-      for (int i = p + warp; i < n; i += warps) {
+      for (int i = p + warp; i < n; i += Team::kWarps) {
         Tile below;
         clear(below);
         multiply(below, negative(as_left<parts>(g.load(i, p - 1))),
                  load_right<true>(factor, kSide * (p - 1), kSide * (p - 1)));
         store(below, factor, kSide * i, kSide * (p - 1));
       }
-      __syncthreads();
-      const int blocks = (n - p) * (n - p + 1) / 2;
-      for (int block = warp; block < blocks; block += max(warps - 1, 1)) {
-        int i, j;
-        lower_block(block, i, j);
+      Team::sync();
+      const auto reduce = [&](int i, int j) {
         Tile rest = g.load(p + i, p + j);
         multiply(rest, negative(load_left(factor, kSide * (p + i), kSide * (p - 1))),
                  load_right<true>(factor, kSide * (p + j), kSide * (p - 1)));
         g.store(rest, p + i, p + j);
-        if (warp == 0) break;  // the block on the diagonal is all that it waits for
-      }
+      };
+      // The first warp waits for nothing but the block on the diagonal.
+      if (warp == 0)
+        reduce(0, 0);
+      else
+        for_lower_blocks(n - p, warp, Team::kWarps - 1, reduce);
     }
     if (warp == 0) {
       __syncwarp();
       positive = factorize_diagonal(g, factor, kSide * p) && positive;
-    } else if (p == 0) {
-      meanwhile();
     }
-    __syncthreads();
+    Team::sync();
   }
   return positive;
-}
-template <int n, int parts>
-__device__ bool factorize(const Symmetric<n>& g, const Split<parts, kSide * n>& factor) {
-  return factorize(g, factor, [] {});
 }
 
 namespace detail {

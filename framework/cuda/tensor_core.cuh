@@ -1,9 +1,9 @@
 // Matrix products of a warp on the tensor cores, as accurate as wanted.
 //
-// The tensor cores multiply bfloat16 (8 significant bits) and add up in float32. A float32 matrix is
-// therefore kept as a sum of bfloat16 matrices, its parts: the first is the matrix rounded, the next
-// what the rounding left, and so on. With n parts of both operands, the products of part i and part
-// j with i + j < n are taken, and the relative error of a product of two numbers is about
+// The tensor cores multiply bfloat16 (8 significant bits) and add up in float32. A float32 matrix
+// is therefore kept as a sum of bfloat16 matrices, its parts: the first is the matrix rounded, the
+// next what the rounding left, and so on. With n parts of both operands, the products of part i and
+// part j with i + j < n are taken, and the relative error of a product of two numbers is about
 //
 //   parts   products   error
 //     1        1       2^-8
@@ -12,8 +12,8 @@
 //
 // An operand that is bfloat16 to begin with has one part and no error of its own.
 //
-// A warp works on blocks of 16 x 16. Operands come from shared memory, or from results: a block that
-// a product has left in the warp's registers is laid out as the left operand of the next one.
+// A warp works on blocks of 16 x 16. Operands come from shared memory, or from results: a block
+// that a product has left in the warp's registers is laid out as the left operand of the next one.
 #pragma once
 
 #include "framework/bfloat16.hpp"
@@ -44,8 +44,9 @@ struct Split {
   }
 };
 
-/// A 16 x 16 block in the registers of a warp. Thread 4 g + t has, for i < 2 and j < 2, the elements
-/// (g + 8 j, 8 i + 2 t) and (g + 8 j, 8 i + 2 t + 1) as values[i][2 j] and values[i][2 j + 1].
+/// A 16 x 16 block in the registers of a warp. Thread 4 g + t has, for i < 2 and j < 2, the
+/// elements (g + 8 j, 8 i + 2 t) and (g + 8 j, 8 i + 2 t + 1) as values[i][2 j] and values[i][2 j +
+/// 1].
 struct Tile {
   float values[2][4];
 };
@@ -65,8 +66,7 @@ __device__ void for_tile(Tile& tile, Work work) {
 #pragma unroll
   for (int i = 0; i < 2; ++i)
 #pragma unroll
-    for (int j = 0; j < 4; ++j)
-      work(tile_row(j / 2), tile_column(i) + j % 2, tile.values[i][j]);
+    for (int j = 0; j < 4; ++j) work(tile_row(j / 2), tile_column(i) + j % 2, tile.values[i][j]);
 }
 
 /// Operands of a product of blocks, in their parts: pairs of bfloat16, as the tensor cores take
@@ -210,8 +210,8 @@ __device__ void store(const Tile& tile, const Split<parts, columns>& x, int row,
       split_pair(tile.values[i][2 * j], tile.values[i][2 * j + 1], pairs);
 #pragma unroll
       for (int part = 0; part < parts; ++part)
-        *reinterpret_cast<std::uint32_t*>(
-            x.at(part, row + tile_row(j), column + tile_column(i))) = pairs[part];
+        *reinterpret_cast<std::uint32_t*>(x.at(part, row + tile_row(j), column + tile_column(i))) =
+            pairs[part];
     }
 }
 

@@ -126,7 +126,7 @@ __global__ void __launch_bounds__(PenaltyFormat<T, width>::kThreads,
     add_times_transposed<F::kInner>(result, state, shared.u);
     const auto add_causal = [&](const typename F::Features& vectors,
                                 const typename F::Features& with) {
-      for_lower_blocks<kTokenBlocks>([&](int t, int s) {
+      for_causal_blocks<F>([&](int t, int s) {
         Tile score = block_product<F::kBlocks>(
             [&](int p) { return load_left(shared.u, kSide * s, kSide * p); },
             [&](int p) { return load_right(with, kSide * p, kSide * t); });

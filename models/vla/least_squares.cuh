@@ -23,6 +23,7 @@ struct Format {
   static constexpr int kInput = kNarrow ? 1 : 3, kInner = kNarrow ? 2 : 3;
   static constexpr int kWidth = width_, kBlocks = width_ / kSide;
   static constexpr int kWarps = (has_values ? 2 : 1) * kBlocks, kThreads = kWarps * kWarp;
+  using KeyWarps = FirstWarps<kBlocks>;
   /// Blocks that are to run on a multiprocessor at once, so that one computes while others wait.
   static constexpr int kAtOnce = !kNarrow || width_ > 64 ? 1 : has_values ? 2 : 3;
 
@@ -40,6 +41,12 @@ struct Format {
 template <class Matrix>
 __device__ Matrix split_at(unsigned char* place, int rows) {
   return {reinterpret_cast<BFloat16*>(place), Matrix::part_elements(rows)};
+}
+
+/// One of two matrices, in a way that lets the compiler see that both are in shared memory.
+template <class Matrix>
+__device__ Matrix either(bool first, const Matrix& one, const Matrix& other) {
+  return {other.data + (first ? static_cast<int>(one.data - other.data) : 0), other.part_size};
 }
 
 /// Which warp this is, and of which rows: blocks of 16 rows are counted within keys or values.
@@ -247,15 +254,10 @@ __device__ Tile block_product(LeftOf left, RightOf right) {
   return sum;
 }
 
-/// Calls work(i, j) for this warp's share of the 16 x 16 blocks with j <= i < n.
-template <int n, class Work>
-__device__ void for_lower_blocks(Work work) {
-  const int warps = blockDim.x / kWarp;
-  for (int block = threadIdx.x / kWarp; block < n * (n + 1) / 2; block += warps) {
-    int i, j;
-    lower_block(block, i, j);
-    work(i, j);
-  }
+/// Calls work(i, j) for this warp's share, among all of the block, of the blocks of tokens j <= i.
+template <class F, class Work>
+__device__ void for_causal_blocks(Work work) {
+  for_lower_blocks(kTokenBlocks, static_cast<int>(threadIdx.x) / kWarp, F::kWarps, work);
 }
 
 /// tile <- its elements on and below the diagonal, 0 above.

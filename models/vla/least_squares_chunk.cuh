@@ -36,28 +36,39 @@ struct ChunkMemory {
   static constexpr int kScoreBytes =
       std::max(F::Scores::bytes(kTokens), Symmetric<kTokenBlocks>::kBytes);
   static constexpr int kRootBytes = kTokens * static_cast<int>(sizeof(float));
-  static constexpr int kChunkBytes = kRootBytes + 3 * kTokenBytes + kFeatureBytes +
-                                     kScoreBytes + F::Scores::bytes(kTokens);
+  /// Two, so that the next chunk's tokens come while this one's are used.
+  static constexpr int kBuffers = F::kNarrow ? 2 : 1;
+  static constexpr int kBufferBytes = kRootBytes + 3 * kTokenBytes;
+  static constexpr int kChunkBytes =
+      kBuffers * kBufferBytes + kFeatureBytes + kScoreBytes + F::Scores::bytes(kTokens);
   static constexpr int kStartBytes =
       Symmetric<F::kBlocks>::kBytes + Split<3, F::kWidth>::bytes(F::kWidth);
   static constexpr int kBytes = std::max(kChunkBytes, kStartBytes);
 
-  float* root;                   // sqrt(beta)
-  typename F::Tokens k, q, v;
+  struct Buffer {
+    float* root;  // sqrt(beta)
+    typename F::Tokens k, q, v;
+  };
+  unsigned char* buffers;
   typename F::Features w;        // Y^T, then W^T
   Symmetric<kTokenBlocks> gram;  // I + U A U^T, then
   typename F::Scores scores;     // tril(Q W^T)
   typename F::Scores factor;     // L
 
   __device__ explicit ChunkMemory(unsigned char* memory)
-      : root(reinterpret_cast<float*>(memory)),
-        k(split_at<typename F::Tokens>(memory += kRootBytes, kTokens)),
-        q(split_at<typename F::Tokens>(memory += kTokenBytes, kTokens)),
-        v(split_at<typename F::Tokens>(memory += kTokenBytes, kTokens)),
-        w(split_at<typename F::Features>(memory += kTokenBytes, F::kWidth)),
+      : buffers(memory),
+        w(split_at<typename F::Features>(memory += kBuffers * kBufferBytes, F::kWidth)),
         gram{reinterpret_cast<float*>(memory += kFeatureBytes)},
         scores(split_at<typename F::Scores>(memory, kTokens)),
         factor(split_at<typename F::Scores>(memory + kScoreBytes, kTokens)) {}
+
+  __device__ Buffer buffer(Index chunk) const {
+    unsigned char* place = buffers + (kBuffers == 1 ? 0 : chunk % 2 * kBufferBytes);
+    return {reinterpret_cast<float*>(place),
+            split_at<typename F::Tokens>(place += kRootBytes, kTokens),
+            split_at<typename F::Tokens>(place += kTokenBytes, kTokens),
+            split_at<typename F::Tokens>(place + kTokenBytes, kTokens)};
+  }
 };
 
 /// The same of the first part of backward.
@@ -176,7 +187,7 @@ __device__ void start_segment(typename F::Stacked& state, unsigned char* memory,
     read_rows(state, stacked, rows.first_stacked<F>());
   }
   __syncthreads();
-  if (!factorize(m, factor)) {
+  if (!factorize<FirstWarps<F::kWarps>>(m, factor)) {
     if (threadIdx.x == 0) reporter.found(Problem::penalty_not_definite);
   }
   divide_by_transposed(state, factor);
@@ -185,7 +196,9 @@ __device__ void start_segment(typename F::Stacked& state, unsigned char* memory,
 }
 
 /// The warp's rows of [W Z]^T = (L^-1 [U A, sqrt(beta) V - U S^T])^T, with L left in `factor`. k, v
-/// and root must be there; afterwards w and scores may be written.
+/// and root must be there; afterwards w and scores may be written. While the warps of keys
+/// factorise, those of values do `meanwhile`; those of keys do it after that, since what it leaves
+/// in registers would be in their way.
 template <class F, class Meanwhile>
 __device__ typename F::Solved solve_chunk(const typename F::Stacked& state,
                                           const typename F::Tokens& k, const typename F::Tokens& v,
@@ -193,43 +206,51 @@ __device__ typename F::Solved solve_chunk(const typename F::Stacked& state,
                                           const Symmetric<kTokenBlocks>& gram,
                                           const typename F::Scores& factor, const WarpRows& rows,
                                           const Reporter& reporter, Meanwhile meanwhile) {
-  typename F::OfTokens solved;
-  clear(solved);
-  add_times_transposed<F::kInner>(solved, state, k);
-  if (rows.of_values)
+  typename F::OfTokens right;
+  clear(right);
+  add_times_transposed<F::kInner>(right, state, k);
+  if (rows.of_values) {
 #pragma unroll
     for (int j = 0; j < kTokenBlocks; ++j) {
-      Tile value = load_sum<true>(v, kSide * j, rows.first());
+      const Tile value = load_sum<true>(v, kSide * j, rows.first());
 #pragma unroll
       for (int i = 0; i < 2; ++i)
 #pragma unroll
         for (int e = 0; e < 4; ++e)
-          solved.tiles[j].values[i][e] = value.values[i][e] - solved.tiles[j].values[i][e];
+          right.tiles[j].values[i][e] = value.values[i][e] - right.tiles[j].values[i][e];
     }
-  scale_columns(solved, root);
-  if (!rows.of_values) store(solved, w, rows.first());
-  __syncthreads();
-  for_lower_blocks<kTokenBlocks>([&](int i, int j) {
-    Tile sum =
-        block_product<F::kBlocks>([&](int p) { return load_left<true>(w, kSide * p, kSide * i); },
-                                  [&](int p) { return load_right<true>(k, kSide * j, kSide * p); });
-    for_tile(sum, [&](int row, int column, float& x) {
-      x *= root[kSide * j + column];
-      if (i == j && row == column) x += 1;
+    scale_columns(right, root);
+    meanwhile();
+  } else {
+    scale_columns(right, root);
+    store(right, w, rows.first());
+    F::KeyWarps::sync();
+    for_lower_blocks(kTokenBlocks, rows.block, F::kBlocks, [&](int i, int j) {
+      Tile sum = block_product<F::kBlocks>(
+          [&](int p) { return load_left<true>(w, kSide * p, kSide * i); },
+          [&](int p) { return load_right<true>(k, kSide * j, kSide * p); });
+      for_tile(sum, [&](int row, int column, float& x) {
+        x *= root[kSide * j + column];
+        if (i == j && row == column) x += 1;
+      });
+      gram.store(sum, i, j);
     });
-    gram.store(sum, i, j);
-  });
+    F::KeyWarps::sync();
+    const bool positive = factorize<typename F::KeyWarps>(gram, factor);
+    if (!positive && threadIdx.x == 0) reporter.found(Problem::penalty_not_definite);
+#pragma unroll
+    for (int j = 0; j < kTokenBlocks; ++j) right.tiles[j] = load_sum(w, rows.first(), kSide * j);
+    meanwhile();
+  }
   __syncthreads();
-  if (!factorize(gram, factor, meanwhile) && threadIdx.x == 0)
-    reporter.found(Problem::penalty_not_definite);
-  return divided_by_transposed(solved, factor);
+  return divided_by_transposed(right, factor);
 }
 
 /// scores <- tril(X R^T) for vectors X of the chunk's tokens and R^T (width, kTokens).
 template <class F>
 __device__ void causal_scores(const typename F::Tokens& x, const typename F::Features& r,
                               const typename F::Scores& scores) {
-  for_lower_blocks<kTokenBlocks>([&](int i, int j) {
+  for_causal_blocks<F>([&](int i, int j) {
     Tile sum =
         block_product<F::kBlocks>([&](int p) { return load_left(x, kSide * i, kSide * p); },
                                   [&](int p) { return load_right(r, kSide * p, kSide * j); });

@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
     const auto solved = solve_chunk<F>(state, shared.k, shared.v, shared.root, shared.w,
                                        shared.gram, shared.factor, rows, {note, at}, [] {});
     __syncthreads();  // the factor and the inputs are done with
-    store(solved, rows.of_values ? shared.z : shared.w, rows.first());
+    store(solved, either(rows.of_values, shared.z, shared.w), rows.first());
     __syncthreads();
     causal_scores<F>(shared.q, shared.w, shared.scores);
     causal_scores<F>(shared.upstream, shared.z, shared.upstream_scores);
@@ -186,7 +186,7 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
     }
     __syncthreads();
     // Then this chunk: scores (s, t) with t >= s.
-    for_lower_blocks<kTokenBlocks>([&](int t, int s) {
+    for_causal_blocks<F>([&](int t, int s) {
       const auto left_of = [&](const auto& x) {
         return [&x, s](int p) { return load_left(x, kSide * s, kSide * p); };
       };
@@ -234,11 +234,11 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
         add_outer(state, y, of_h);
       }
     }
-    add_up_products<F>(result, rows.of_values ? shared.v : shared.k, rows,
+    add_up_products<F>(result, either(rows.of_values, shared.v, shared.k), rows,
                        rows.of_values ? shared.value_products : shared.key_products);
     scale_columns(result, shared.weight);
     const auto to_keys = outgoing_at<T>(shared.k), to_values = outgoing_at<T>(shared.v);
-    (rows.of_values ? to_values : to_keys).put(result, rows.first());
+    outgoing_at<T>(either(rows.of_values, shared.v, shared.k)).put(result, rows.first());
     __syncthreads();
     to_keys.write(out.k, at, in.n, in.n.key);
     to_values.write(out.v, at, in.n, in.n.value);

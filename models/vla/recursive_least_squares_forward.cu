@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads)
     __syncthreads();
     weigh_tokens<F>(k, beta, weighted);
     __syncthreads();
-    const typename F::Tokens vectors = rows.of_values ? v : k;
+    const typename F::Tokens vectors = either(rows.of_values, v, k);
 #pragma unroll
     for (int p = 0; p < kTokenBlocks; ++p)
       add_outer(sum, load_left<true>(vectors, kSide * p, kSide * rows.block),
@@ -81,37 +81,39 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
   typename F::Stacked state;
   start_segment<F>(state, memory, in.lambda0[begin.head],
                    states + segments.offset(blockIdx.x, width), rows, reporter);
-  for (Index chunk = segment.first; chunk < segment.end; ++chunk) {
+  const auto load = [&](Index chunk) {
     const ChunkPlace at(in.n, segment, chunk);
-    __syncthreads();
-    load_tokens(shared.k, in.k, at, in.n, in.n.key);
-    load_tokens(shared.q, in.q, at, in.n, in.n.key);
-    load_tokens(shared.v, in.v, at, in.n, in.n.value);
-    load_weights(shared.root, in.beta, at, in.n, [&](float weight) {
+    const auto into = shared.buffer(chunk);
+    load_tokens(into.k, in.k, at, in.n, in.n.key);
+    load_tokens(into.q, in.q, at, in.n, in.n.key);
+    load_tokens(into.v, in.v, at, in.n, in.n.value);
+    load_weights(into.root, in.beta, at, in.n, [&](float weight) {
       return checked_root(weight, {note, at});
     });
-    if (chunk + 1 < segment.end) {
-      const ChunkPlace next(in.n, segment, chunk + 1);
-      prefetch_tokens(in.k, next, in.n, in.n.key);
-      prefetch_tokens(in.q, next, in.n, in.n.key);
-      prefetch_tokens(in.v, next, in.n, in.n.value);
-      prefetch_tokens(in.beta, next, in.n, 1);
+  };
+  for (Index chunk = segment.first; chunk < segment.end; ++chunk) {
+    const ChunkPlace at(in.n, segment, chunk);
+    const auto tokens = shared.buffer(chunk);
+    if (shared.kBuffers == 1 || chunk == segment.first) {
+      __syncthreads();
+      load(chunk);
     }
     wait_for_copies();
     __syncthreads();
+    if (shared.kBuffers > 1 && chunk + 1 < segment.end) load(chunk + 1);
     typename F::OfTokens output;
-    clear(output);
-    const auto solved = solve_chunk<F>(state, shared.k, shared.v, shared.root, shared.w,
+    const auto solved = solve_chunk<F>(state, tokens.k, tokens.v, tokens.root, shared.w,
                                        shared.gram, shared.factor, rows, {note, at}, [&] {
+                                         clear(output);
                                          if (rows.of_values)
-                                           add_times_transposed<F::kInner>(output, state, shared.q);
+                                           add_times_transposed<F::kInner>(output, state, tokens.q);
                                        });
     if (!rows.of_values) store(solved, shared.w, rows.first());
     __syncthreads();
-    causal_scores<F>(shared.q, shared.w, shared.scores);
+    causal_scores<F>(tokens.q, shared.w, shared.scores);
     advance_state<F>(state, solved, shared.w, rows);
     __syncthreads();
-    const auto outgoing = outgoing_at<T>(shared.q);
+    const auto outgoing = outgoing_at<T>(tokens.q);
     if (rows.of_values) {
       add_scores<F>(output, solved, shared.scores);
       outgoing.put(output, rows.first());
