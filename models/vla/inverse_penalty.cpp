@@ -150,15 +150,17 @@ cuda::TensorCorePenalty<T> tensor_core_arrays(const PenaltySizes& n, const Tenso
           lambda0.data<float>()};
 }
 
-std::vector<Tensor> tensor_core_gradients(const PenaltySizes& n, const BackwardContext& at) {
+// `own`: x is the directions.
+std::vector<Tensor> tensor_core_gradients(const PenaltySizes& n, bool own,
+                                          const BackwardContext& at) {
   const Tensor &x = at.saved(0), &u = at.saved(1), &weights = at.saved(2), &lambda0 = at.saved(3);
-  Tensor dx = empty_like(x), du = empty_like(u), dlambda0 = empty_like(lambda0);
+  Tensor dx = own ? Tensor() : empty_like(x), du = empty_like(u), dlambda0 = empty_like(lambda0);
   Tensor dweights = weights.defined() ? empty_like(weights) : Tensor();
   dispatch_narrow(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const auto in = tensor_core_arrays<T>(n, x, u, weights, lambda0);
     const cuda::TensorCoreGradients<T> out{
-        dx.mutable_data<T>(), du.mutable_data<T>(),
+        own ? nullptr : dx.mutable_data<T>(), du.mutable_data<T>(),
         weights.defined() ? dweights.mutable_data<float>() : nullptr,
         dlambda0.mutable_data<float>()};
     on_device(
@@ -179,6 +181,7 @@ InversePenaltyResult on_tensor_cores(const PenaltySizes& n, const Var& x, const 
   };
   const Var &u = penalty.directions, weights = wide(penalty.weights),
             lambda0 = wide(penalty.lambda0);
+  const bool own = x.identity() == u.identity();
   const Device device = x.device();
   Tensor y = empty_like(x.value()), starts;
   PenaltyState state{
@@ -197,9 +200,9 @@ InversePenaltyResult on_tensor_cores(const PenaltySizes& n, const Var& x, const 
         });
   });
   Var output = record(
-      "inverse_penalty", y, {x, u, weights, lambda0},
+      "inverse_penalty", y, {own ? Var() : x, u, weights, lambda0},
       {x.value(), u.value(), weight_values, lambda0.value(), starts},
-      [n](const BackwardContext& at) { return tensor_core_gradients(n, at); }, site);
+      [n, own](const BackwardContext& at) { return tensor_core_gradients(n, own, at); }, site);
   return {output, state};
 }
 

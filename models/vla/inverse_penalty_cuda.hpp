@@ -43,7 +43,8 @@ struct TensorCorePenalty {
   const T *x, *directions;
   const float *weights, *lambda0;
 };
-/// `weights` may be null; lambda0 is (H).
+/// `weights` may be null; lambda0 is (H). Null `x`: it is the directions, and its gradient is added
+/// to theirs.
 template <class T>
 struct TensorCoreGradients {
   T *x, *directions;

@@ -7,6 +7,9 @@
 //
 //   du_s = weight_s r_s,   dweight_s = u_s . r_s / 2,   dlambda0 = - sum of h_t . y_t
 //
+// Where x and u are the same, dx and du may all but cancel, so they are added before they are
+// rounded to bfloat16.
+//
 //   solve_again     y and h of all chunks, as forward goes through them; dx, and what each segment
 //                   adds to sum of h y^T
 //   differentiate   du and dweight, chunk by chunk from the last; F of the segments after each
@@ -80,11 +83,25 @@ __global__ void __launch_bounds__(PenaltyFormat<T, width>::kThreads,
       add_outer(sum, as_left<F::kInner>(of_h.tiles[p]),
                 [&](int j) { return load_right<true>(shared.w, kSide * j, kSide * p); });
     __syncthreads();
-    outgoing.write(gradient, at, in.n, in.n.key);
+    if (gradient) outgoing.write(gradient, at, in.n, in.n.key);
     write_features<F>(shared.w, out.y);
     write_features<F>(h, out.h);
   }
   write_rows(sum, sums + Index(blockIdx.x) * width * width, rows.first());
+}
+
+// strip += the warp's rows of features.
+template <class F>
+__device__ void add_rows(typename F::OfTokens& strip, const typename F::Features& features,
+                         const WarpRows& rows) {
+#pragma unroll
+  for (int j = 0; j < kTokenBlocks; ++j) {
+    const Tile tile = load_sum(features, rows.first(), kSide * j);
+#pragma unroll
+    for (int i = 0; i < 2; ++i)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) strip.tiles[j].values[i][e] += tile.values[i][e];
+  }
 }
 
 template <class T, int width>
@@ -148,6 +165,7 @@ __global__ void __launch_bounds__(PenaltyFormat<T, width>::kThreads,
     add_causal(shared.y, shared.h);
     add_up_products<F>(result, shared.u, rows, shared.products);
     scale_columns(result, shared.factor);
+    if (!out.x) add_rows<F>(result, shared.h, rows);
     const auto outgoing = outgoing_at<T>(shared.u);
     outgoing.put(result, rows.first());
     __syncthreads();
