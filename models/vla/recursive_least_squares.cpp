@@ -5,6 +5,7 @@
 #include "models/delta_rule.hpp"
 #include "models/vla/inverse_penalty.hpp"
 #include "models/vla/recursive_least_squares_cuda.hpp"
+#include "models/vla/recursive_least_squares_step_cuda.hpp"
 
 namespace vla {
 namespace {
@@ -44,6 +45,36 @@ void dispatch_input(DType dtype, Function&& function) {
     function(BFloat16());
   else
     function(float());
+}
+
+void check_state(const LeastSquaresState& state, const cuda::LeastSquaresSizes& n, Device device) {
+  check(state.tokens >= 0 && state.penalty.defined() == (state.tokens > 0),
+        "least_squares_steps: ", state.tokens, " tokens before, ",
+        state.penalty.defined() ? "and" : "but no", " initial state");
+  if (state.tokens == 0) return;
+  const auto check_part = [&](const Tensor& part, const Shape& shape) {
+    check(part.defined() && part.shape() == shape && part.dtype() == DType::float32 &&
+              part.device() == device,
+          "least_squares_steps: the initial state has ", part.dtype(), " ", part.shape(), " on ",
+          part.device(), " where float32 ", shape, " on ", device, " is needed");
+  };
+  check_part(state.penalty.matrix, {n.batch, n.heads, n.key, n.key});
+  check_part(state.penalty.diagonal, {n.batch, n.heads, n.key});
+  check_part(state.memory, {n.batch, n.heads, n.value, n.key});
+}
+
+cuda::StepState<const float> arrays_of(const LeastSquaresState& state) {
+  if (state.tokens == 0) return {};
+  return {{state.penalty.matrix.data<float>(), state.penalty.diagonal.data<float>()},
+          state.memory.data<float>()};
+}
+
+LeastSquaresState empty_state(const cuda::LeastSquaresSizes& n, Index tokens, Device device) {
+  const Shape matrices{n.batch, n.heads, n.key, n.key};
+  return {.penalty = {Tensor(matrices, DType::float32, device),
+                      Tensor(matrices.without(3), DType::float32, device)},
+          .memory = Tensor(matrices.with(2, n.value), DType::float32, device),
+          .tokens = tokens};
 }
 
 template <class T>
@@ -122,6 +153,55 @@ LeastSquaresResult recursive_least_squares(const LeastSquaresInputs& in, CallSit
       {in.query.value(), in.key.value(), in.value.value(), weight.value(), lambda0.value(), states},
       [n](const BackwardContext& at) { return gradients(n, at); }, site);
   return {result, memory, penalty};
+}
+
+bool has_least_squares_steps(const LeastSquaresInputs& in) {
+  const DType dtype = in.key.dtype();
+  return !in.key.device().is_cpu() && in.key.size(1) <= kFewTokens &&
+         (dtype == DType::bfloat16 || dtype == DType::float32) &&
+         std::max(in.key.size(3), in.value.size(3)) <= kWidestPacked &&
+         !will_be_recorded({in.query, in.key, in.value, in.weight, in.lambda0});
+}
+
+LeastSquaresSteps least_squares_steps(const LeastSquaresInputs& in,
+                                      const LeastSquaresState& initial) {
+  check_inputs(in);
+  check(has_least_squares_steps(in), "least_squares_steps: there are none for ", in.key.dtype(),
+        " keys ", in.key.shape(), " and values ", in.value.shape(), " on ", in.key.device(),
+        ", or a tape records them");
+  const cuda::LeastSquaresSizes n = sizes_of(in);
+  const Device device = in.key.device();
+  check_state(initial, n, device);
+  Tensor output = empty_like(in.value.value());
+  if (n.time == 0) return {output, initial};
+  LeastSquaresState state = empty_state(n, initial.tokens + n.time, device);
+  const cuda::StepState<float> after{
+      {state.penalty.matrix.mutable_data<float>(), state.penalty.diagonal.mutable_data<float>()},
+      state.memory.mutable_data<float>()};
+  const Tensor lambda0 = initial.tokens == 0 ? in.lambda0.value().to(DType::float32) : Tensor();
+  const auto run = [&](auto zero, auto narrow) {
+    using T = decltype(zero);
+    using Weight = decltype(narrow);
+    const cuda::StepInputs<T, Weight> inputs{n,
+                                             in.query.value().data<T>(),
+                                             in.key.value().data<T>(),
+                                             in.value.value().data<T>(),
+                                             in.weight.value().data<Weight>(),
+                                             lambda0.defined() ? lambda0.data<float>() : nullptr};
+    on_device(
+        "least_squares_steps", device, [] {},
+        [&] {
+          cuda::least_squares_steps(inputs, arrays_of(initial), after, initial.tokens,
+                                    output.mutable_data<T>(), device);
+        });
+  };
+  if (in.key.dtype() == DType::float32)
+    run(float(), float());
+  else if (in.weight.dtype() == DType::bfloat16)
+    run(BFloat16(), BFloat16());
+  else
+    run(BFloat16(), float());
+  return {output, state};
 }
 
 }  // namespace vla
