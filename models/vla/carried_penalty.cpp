@@ -5,10 +5,14 @@ namespace {
 
 Shape matrices_of(const Var& key) { return {key.size(0), key.size(2), key.size(3), key.size(3)}; }
 
+// Undefined where the two operators came last.
 PackedPenalty carried_packed(const Var& key, const Carry& carry) {
   const Shape matrices = matrices_of(key);
-  return {carry.take_if_left("packed", matrices, DType::float32, key.device()),
-          carry.take_if_left("diagonal", matrices.without(3), DType::float32, key.device())};
+  const Device device = key.device();
+  const Tensor packed = carry.take_if_left("packed", matrices, DType::float32, device);
+  if (!packed.defined()) return {};
+  return {carry.take("penalty", matrices, DType::float64, device), packed,
+          carry.take("diagonal", matrices.without(3), DType::float32, device)};
 }
 
 }  // namespace
@@ -44,6 +48,7 @@ LeastSquaresState carried_least_squares(const LeastSquaresInputs& in, const Carr
 }
 
 void leave(const LeastSquaresState& state, const Carry& carry) {
+  carry.leave("penalty", state.penalty.penalty);
   carry.leave("packed", state.penalty.matrix);
   carry.leave("diagonal", state.penalty.diagonal);
   carry.leave("memory", state.memory);

@@ -11,14 +11,16 @@ cuda::PackedSizes sizes_of(const Tensor& matrices) {
   return {matrices.size(0), matrices.size(1), static_cast<int>(matrices.size(2))};
 }
 
-void unpack_on_cpu(const Tensor& matrices, const float* diagonal, double* penalty) {
-  const Index d = matrices.size(2), rows = d == 0 ? 0 : matrices.elements() / d;
-  const float* packed = matrices.data<float>();
+void unpack_on_cpu(const PackedPenalty& packed, double* whole) {
+  const Index d = packed.matrix.size(2), rows = packed.diagonal.elements();
+  const double* penalty = packed.penalty.data<double>();
+  const float *gained = packed.matrix.data<float>(), *diagonal = packed.diagonal.data<float>();
   for (Index row = 0; row < rows; ++row) {
     const Index i = row % d, head = (row - i) * d;
     for (Index j = 0; j < d; ++j)
-      penalty[row * d + j] =
-          i == j ? diagonal[row] : packed[head + std::min(i, j) * d + std::max(i, j)];
+      whole[row * d + j] =
+          penalty[row * d + j] +
+          (i == j ? diagonal[row] : gained[head + std::min(i, j) * d + std::max(i, j)]);
   }
 }
 
@@ -30,7 +32,7 @@ PackedPenalty pack(const Tensor& penalty) {
         "pack: the penalty is ", penalty.dtype(), " ", penalty.shape(),
         "; float64 (B, H, d, d) with d up to ", kWidestPacked, " is needed");
   const Device device = penalty.device();
-  PackedPenalty packed{Tensor(penalty.shape(), DType::float32, device),
+  PackedPenalty packed{penalty, Tensor(penalty.shape(), DType::float32, device),
                        Tensor(penalty.shape().without(3), DType::float32, device)};
   on_device(
       "pack", device, [] { fail("pack: the penalty is on the CPU; CUDA is needed"); },
@@ -43,16 +45,16 @@ PackedPenalty pack(const Tensor& penalty) {
 }
 
 Tensor unpack(const PackedPenalty& packed) {
-  Tensor penalty(packed.matrix.shape(), DType::float64, packed.matrix.device());
-  double* into = penalty.mutable_data<double>();
-  const float* diagonal = packed.diagonal.data<float>();
+  Tensor whole = empty_like(packed.penalty);
+  double* into = whole.mutable_data<double>();
   on_device(
-      "unpack", penalty.device(), [&] { unpack_on_cpu(packed.matrix, diagonal, into); },
+      "unpack", whole.device(), [&] { unpack_on_cpu(packed, into); },
       [&] {
-        cuda::unpack(sizes_of(penalty), {packed.matrix.data<float>(), diagonal}, into,
-                     penalty.device());
+        cuda::unpack(sizes_of(whole), packed.penalty.data<double>(),
+                     {packed.matrix.data<float>(), packed.diagonal.data<float>()}, into,
+                     whole.device());
       });
-  return penalty;
+  return whole;
 }
 
 }  // namespace vla

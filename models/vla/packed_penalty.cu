@@ -3,36 +3,25 @@
 namespace vla::cuda {
 namespace {
 
-// M as float64 matrices.
-struct Whole {
-  static constexpr bool kIsPacked = false;
-  const double* penalty;
-  __device__ double at(Index head, int i, int j, int d) const {
-    return penalty[(head * d + i) * d + j];
-  }
-};
-// M as it is packed.
-struct Packed {
-  static constexpr bool kIsPacked = true;
-  PackedArrays<const float> packed;
-  __device__ double at(Index head, int i, int j, int d) const {
-    return i == j ? packed.diagonal[head * d + i]
-                  : packed.matrix[(head * d + min(i, j)) * d + max(i, j)];
-  }
-};
+// What M has gained, at (i, j).
+__device__ float gained(const PackedArrays<const float>& packed, Index head, int i, int j, int d) {
+  return i == j ? packed.diagonal[head * d + i]
+                : packed.matrix[(head * d + min(i, j)) * d + max(i, j)];
+}
 
-// Fills in A, and M unless it is there already. The inverse is formed in the threads' registers, in
-// float64 since A amplifies rounding by the condition number of M: by sweeps, in place and without
-// pivoting, each of which takes d pivots down to -M^-1. A matrix that is being swept stays
-// symmetric, so that its pivot's row is its column too.
-template <int width, class Source>
+// Fills in A, and begins with nothing gained; what was gained before is added to M in `renewed`,
+// unless that is null. The inverse is formed in the threads' registers, in float64 since A
+// amplifies rounding by the condition number of M: by sweeps, in place and without pivoting, which
+// take M to -M^-1 in d pivots. A matrix that is being swept stays symmetric, so that its pivot's
+// row is its column too.
+template <int width>
 __global__ void __launch_bounds__(kThreads)
-    invert(const PackedSizes n, const Source source, const PackedArrays<float> packed, Index token,
-           ProblemNote* note) {
+    invert(const PackedSizes n, const double* penalty, const PackedArrays<float> packed,
+           double* renewed, Index token, ProblemNote* note) {
   using S = Share<width>;
   const S share;
   const int d = n.width;
-  const Index head = blockIdx.x;
+  const Index head = blockIdx.x, area = head * d * d;
   __shared__ double pivots[2][width];  // the row of this pivot, while others still read the last
   double a[S::kPasses][4];
 #pragma unroll
@@ -40,7 +29,13 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
       const int i = share.row(pass), j = share.first_column + e;
-      a[pass][e] = i < d && j < d ? source.at(head, i, j, d) : 0;
+      a[pass][e] = 0;
+      if (i >= d || j >= d) continue;
+      a[pass][e] = penalty[area + i * d + j];
+      if (renewed) {
+        a[pass][e] += gained({packed.matrix, packed.diagonal}, head, i, j, d);
+        renewed[area + i * d + j] = a[pass][e];
+      }
     }
   bool positive = true;
 #pragma unroll
@@ -80,51 +75,66 @@ __global__ void __launch_bounds__(kThreads)
     for (int e = 0; e < 4; ++e) {
       const int i = share.row(pass), j = share.first_column + e;
       if (i >= d || j >= d) continue;
-      float& place = packed.matrix[(head * d + i) * d + j];
-      if (j <= i) place = static_cast<float>(-a[pass][e]);
-      if constexpr (!Source::kIsPacked) {
-        const auto m = static_cast<float>(source.at(head, i, j, d));
-        if (j > i) place = m;
-        if (j == i) packed.diagonal[head * d + i] = m;
-      }
+      packed.matrix[area + i * d + j] = j <= i ? static_cast<float>(-a[pass][e]) : 0;
+      if (i == j) packed.diagonal[head * d + i] = 0;
     }
 }
 
-template <class Source>
-void launch_invert(const char* op, const PackedSizes& n, const Source& source,
-                   const PackedArrays<float>& packed, Index token, Device device) {
+void launch_invert(const char* op, const PackedSizes& n, const double* penalty,
+                   const PackedArrays<float>& packed, double* renewed, Index token, Device device) {
   dispatch_share(n.width, [&](auto width) {
-    Launch(op, device)(invert<width, Source>, Grid{dim3(static_cast<unsigned>(n.all_heads()))}, n,
-                       source, packed, token, problem_note(device));
+    Launch(op, device)(invert<width>, Grid{dim3(static_cast<unsigned>(n.all_heads()))}, n, penalty,
+                       packed, renewed, token, problem_note(device));
   });
 }
 
-__global__ void unpack_kernel(const PackedSizes n, const Packed packed, double* penalty) {
-  const Index rows = n.all_heads() * n.width, d = n.width;
-  for (Index i = thread_index(); i < rows * d; i += thread_total()) {
-    const Index row = i / d, head = row / d;
-    penalty[i] =
-        packed.at(head, static_cast<int>(row - head * d), static_cast<int>(i - row * d), n.width);
+// Calls work(element, head, i, j) for every element of all matrices.
+template <class Work>
+__device__ void for_all_elements(const PackedSizes& n, Work work) {
+  const Index d = n.width;
+  for (Index at = thread_index(); at < n.all_heads() * d * d; at += thread_total()) {
+    const Index row = at / d, head = row / d;
+    work(at, head, static_cast<int>(row - head * d), static_cast<int>(at - row * d));
   }
+}
+
+__global__ void start_kernel(const PackedSizes n, const float* lambda0, double* penalty,
+                             ProblemNote* note) {
+  for_all_elements(n, [&](Index at, Index head, int i, int j) {
+    const float start = lambda0[head % n.heads];
+    if (i == 0 && j == 0) PenaltyPlace{note, head / n.heads, head % n.heads}.check_lambda0(start);
+    penalty[at] = i == j ? start : 0;
+  });
+}
+
+__global__ void unpack_kernel(const PackedSizes n, const double* penalty,
+                              const PackedArrays<const float> packed, double* whole) {
+  for_all_elements(n, [&](Index at, Index head, int i, int j) {
+    whole[at] = penalty[at] + gained(packed, head, i, j, n.width);
+  });
 }
 
 }  // namespace
 
+void start_penalty(const PackedSizes& n, const float* lambda0, double* penalty, Device device) {
+  Launch("start_penalty", device)(start_kernel, grid_for(n.all_heads() * n.width * n.width), n,
+                                  lambda0, penalty, problem_note(device));
+}
+
 void pack(const PackedSizes& n, const double* penalty, const PackedArrays<float>& packed,
           Device device) {
-  launch_invert("pack", n, Whole{penalty}, packed, 0, device);
+  launch_invert("pack", n, penalty, packed, nullptr, 0, device);
 }
 
-void unpack(const PackedSizes& n, const PackedArrays<const float>& packed, double* penalty,
-            Device device) {
-  Launch("unpack", device)(unpack_kernel, grid_for(n.all_heads() * n.width * n.width), n,
-                           Packed{packed}, penalty);
+void unpack(const PackedSizes& n, const double* penalty, const PackedArrays<const float>& packed,
+            double* whole, Device device) {
+  Launch("unpack", device)(unpack_kernel, grid_for(n.all_heads() * n.width * n.width), n, penalty,
+                           packed, whole);
 }
 
-void renew_inverse(const PackedSizes& n, const PackedArrays<float>& packed, Index token,
-                   Device device) {
-  launch_invert("renew_inverse", n, Packed{{packed.matrix, packed.diagonal}}, packed, token,
-                device);
+void renew(const PackedSizes& n, const double* penalty, const PackedArrays<float>& packed,
+           double* renewed, Index token, Device device) {
+  launch_invert("renew penalty", n, penalty, packed, renewed, token, device);
 }
 
 }  // namespace vla::cuda

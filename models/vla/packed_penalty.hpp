@@ -1,16 +1,18 @@
-// The penalty M and its inverse A in the room of one float32 matrix: what a decoded token reads and
-// writes of them.
+// The penalty M and its inverse A as tokens read and write them that are taken one by one.
 #pragma once
 
 #include "framework/tensor.hpp"
 
 namespace vla {
 
-/// Both are symmetric, so that half of each says it all. Float32 is enough while A is formed anew
-/// from M now and then: see the README, "Precision".
+/// M and A are symmetric, so that half of each says it all, and both have room in one float32
+/// matrix. Of M that is only what the last tokens added: the rest is in float64, because rounding
+/// as small as lambda0 would end it, and is left alone until A is next formed of it.
 struct PackedPenalty {
-  Tensor matrix = {};    // (B, H, d, d), float32: A on and below the diagonal, M above it
-  Tensor diagonal = {};  // of M (B, H, d), float32
+  Tensor penalty = {};   // M when A was last formed of it (B, H, d, d), float64
+  Tensor matrix = {};    // (B, H, d, d), float32: A on and below the diagonal, above it what M has
+                         // gained since
+  Tensor diagonal = {};  // of what M has gained (B, H, d), float32
 
   bool defined() const { return matrix.defined(); }
 };

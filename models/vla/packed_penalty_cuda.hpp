@@ -11,18 +11,21 @@ struct PackedSizes {
   VLA_HOST_DEVICE Index all_heads() const { return batch * heads; }
 };
 
-/// PackedPenalty, of float or const float.
+/// The float32 parts of PackedPenalty, of float or const float.
 template <class Float>
 struct PackedArrays {
   Float *matrix = nullptr, *diagonal = nullptr;
 };
 
+/// M <- lambda0 I, with lambda0 (H) on the device.
+void start_penalty(const PackedSizes& n, const float* lambda0, double* penalty, Device device);
 void pack(const PackedSizes& n, const double* penalty, const PackedArrays<float>& packed,
           Device device);
-void unpack(const PackedSizes& n, const PackedArrays<const float>& packed, double* penalty,
-            Device device);
-/// A from M, in place. `token` of the block is named where M is not positive definite.
-void renew_inverse(const PackedSizes& n, const PackedArrays<float>& packed, Index token,
-                   Device device);
+void unpack(const PackedSizes& n, const double* penalty, const PackedArrays<const float>& packed,
+            double* whole, Device device);
+/// The same penalty with A formed anew: all that M is goes to `renewed`. `token` of the block is
+/// named where M is not positive definite.
+void renew(const PackedSizes& n, const double* penalty, const PackedArrays<float>& packed,
+           double* renewed, Index token, Device device);
 
 }  // namespace vla::cuda

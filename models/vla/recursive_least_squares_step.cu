@@ -3,7 +3,6 @@
 
 #include "models/operator_form.hpp"
 #include "models/vla/packed_penalty.cuh"
-#include "models/vla/penalty_tracker.hpp"
 #include "models/vla/recursive_least_squares_step_cuda.hpp"
 
 namespace vla::cuda {
@@ -38,24 +37,16 @@ __device__ void load_tokens(const StepInputs<T, Weight>& in, Index b, Index h, I
   }
 }
 
-// A and M of a head in registers, as PackedPenalty has them.
+// A, and what M has gained, of a head in registers, as PackedPenalty has them.
 template <int width>
 struct StepPenalty {
   using S = Share<width>;
   Four rows[S::kPasses];
-  float diagonal = 0;  // of row threadIdx.x of M
+  float diagonal = 0;  // of row threadIdx.x
 
   __device__ void read(const S& share, const float* matrix, const float* of_m, int d) {
     read_rows(rows, share, matrix, 0, d, d);
     if (threadIdx.x < d) diagonal = of_m[threadIdx.x];
-  }
-  __device__ void start(const S& share, float lambda0) {
-#pragma unroll
-    for (int pass = 0; pass < S::kPasses; ++pass)
-#pragma unroll
-      for (int e = 0; e < 4; ++e)
-        rows[pass].x[e] = share.row(pass) == share.first_column + e ? 1 / lambda0 : 0;
-    diagonal = lambda0;
   }
   __device__ void write(const S& share, float* matrix, float* of_m, int d) const {
     write_rows(rows, share, matrix, 0, d, d);
@@ -183,14 +174,8 @@ __global__ void __launch_bounds__(kThreads, width <= 64 ? 4 : 2)
   Memory memory;
   // All reads are begun before one is waited for.
   const float* old_memory = before.memory ? before.memory + head * area : nullptr;
-  if (before.memory) {
-    penalty.read(share, before.packed.matrix + head * square, before.packed.diagonal + head * n.key,
-                 n.key);
-  } else {
-    const float lambda0 = in.lambda0[h];
-    if (threadIdx.x == 0) place.check_lambda0(lambda0);
-    penalty.start(share, lambda0);
-  }
+  penalty.read(share, before.packed.matrix + head * square, before.packed.diagonal + head * n.key,
+               n.key);
   memory.read(share, 0, old_memory, n);
   load_tokens(in, b, h, first, count, tokens);
   __syncthreads();
@@ -218,31 +203,26 @@ __global__ void __launch_bounds__(kThreads, width <= 64 ? 4 : 2)
 }  // namespace
 
 template <class T, class Weight>
-void least_squares_steps(const StepInputs<T, Weight>& in, const StepState<const float>& before,
-                         const StepState<float>& after, Index tokens_before, T* o, Device device) {
-  constexpr Index kPeriod = PenaltyTracker::kRefreshPeriod;
+void least_squares_steps(const StepInputs<T, Weight>& in, Index first, Index end,
+                         const StepState<const float>& before, const StepState<float>& after, T* o,
+                         Device device) {
+  if (first == end) return;
   const LeastSquaresSizes& n = in.n;
-  const PackedSizes packed{n.batch, n.heads, n.key};
-  const auto blocks = dim3(static_cast<unsigned>(n.all_heads()));
-  StepState<const float> from = before;
-  for (Index first = 0, end; first < n.time; first = end) {
-    const Index left = kPeriod - (tokens_before + first) % kPeriod;
-    end = std::min({n.time, first + kFewTokens, first + left});
-    dispatch_share(std::max(n.key, n.value), [&](auto width) {
-      Launch("least_squares_steps", device)(step<T, Weight, width>, Grid{blocks}, in, from, after,
-                                            o, first, end - first, problem_note(device));
-    });
-    from = {{after.packed.matrix, after.packed.diagonal}, after.memory};
-    if ((tokens_before + end) % kPeriod == 0) renew_inverse(packed, after.packed, end - 1, device);
-  }
+  dispatch_share(std::max(n.key, n.value), [&](auto width) {
+    Launch("least_squares_steps", device)(
+        step<T, Weight, width>, Grid{dim3(static_cast<unsigned>(n.all_heads()))}, in, before, after,
+        o, first, end - first, problem_note(device));
+  });
 }
 
-template void least_squares_steps(const StepInputs<BFloat16, BFloat16>&,
-                                  const StepState<const float>&, const StepState<float>&, Index,
-                                  BFloat16*, Device);
-template void least_squares_steps(const StepInputs<BFloat16, float>&, const StepState<const float>&,
-                                  const StepState<float>&, Index, BFloat16*, Device);
-template void least_squares_steps(const StepInputs<float, float>&, const StepState<const float>&,
-                                  const StepState<float>&, Index, float*, Device);
+template void least_squares_steps(const StepInputs<BFloat16, BFloat16>&, Index, Index,
+                                  const StepState<const float>&, const StepState<float>&, BFloat16*,
+                                  Device);
+template void least_squares_steps(const StepInputs<BFloat16, float>&, Index, Index,
+                                  const StepState<const float>&, const StepState<float>&, BFloat16*,
+                                  Device);
+template void least_squares_steps(const StepInputs<float, float>&, Index, Index,
+                                  const StepState<const float>&, const StepState<float>&, float*,
+                                  Device);
 
 }  // namespace vla::cuda

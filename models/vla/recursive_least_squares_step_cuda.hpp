@@ -7,25 +7,25 @@
 
 namespace vla::cuda {
 
-/// The inputs of steps; Weight is T or float. Only the start of a sequence needs lambda0.
+/// The inputs of steps; Weight is T or float.
 template <class T, class Weight>
 struct StepInputs {
   LeastSquaresSizes n;
   const T *q, *k, *v;
   const Weight* beta;
-  const float* lambda0;
 };
 
-/// LeastSquaresState, of float or const float; null at the start of a sequence.
+/// What steps change of a LeastSquaresState, of float or const float. An initial S may be null.
 template <class Float>
 struct StepState {
   PackedArrays<Float> packed = {};
   Float* memory = nullptr;
 };
 
-/// Any number of tokens, a few at a time, for heads of at most kWidestPacked.
+/// At most kFewTokens tokens, for heads of at most kWidestPacked. `before` may be `after`.
 template <class T, class Weight>
-void least_squares_steps(const StepInputs<T, Weight>& in, const StepState<const float>& before,
-                         const StepState<float>& after, Index tokens_before, T* o, Device device);
+void least_squares_steps(const StepInputs<T, Weight>& in, Index first, Index end,
+                         const StepState<const float>& before, const StepState<float>& after, T* o,
+                         Device device);
 
 }  // namespace vla::cuda
