@@ -49,7 +49,7 @@ __device__ inline void write_four(const Four& four, float* place) {
 
 /// The thread's elements of rows first + row(pass) of a matrix (rows, columns) in global memory;
 /// zeros beyond its end. What is read is not read again: the cache is left to what is written, the
-/// next token's state.
+/// next token's state (on an H100, B 64, H 16, d 64: 19 us a token so, 25 us otherwise).
 template <int width, int passes>
 __device__ void read_rows(Four (&into)[passes], const Share<width>& share, const float* matrix,
                           int first, int rows, int columns) {

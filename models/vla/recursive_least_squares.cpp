@@ -97,14 +97,18 @@ void take_steps(const LeastSquaresInputs& in, const cuda::LeastSquaresSizes& n,
       state.memory.mutable_data<float>()};
   T* o = output.mutable_data<T>();
   const Index left = kRenewPeriod - from.tokens % kRenewPeriod, end = std::min(left, n.time);
-  cuda::least_squares_steps(inputs, 0, end, before, after, o, device);
-  if (end < left) return;
-  state.penalty.penalty = empty_like(penalty.penalty);
-  cuda::renew({n.batch, n.heads, n.key}, penalty.penalty.data<double>(), after.packed,
-              state.penalty.penalty.mutable_data<double>(), end - 1, device);
-  cuda::least_squares_steps(inputs, end, n.time,
-                            {{after.packed.matrix, after.packed.diagonal}, after.memory}, after, o,
-                            device);
+  on_device(
+      "least_squares_steps", device, [] {},
+      [&] {
+        cuda::least_squares_steps(inputs, 0, end, before, after, o, device);
+        if (end < left) return;
+        state.penalty.penalty = empty_like(penalty.penalty);
+        cuda::renew({n.batch, n.heads, n.key}, penalty.penalty.data<double>(), after.packed,
+                    state.penalty.penalty.mutable_data<double>(), end - 1, device);
+        cuda::least_squares_steps(inputs, end, n.time,
+                                  {{after.packed.matrix, after.packed.diagonal}, after.memory},
+                                  after, o, device);
+      });
 }
 
 template <class T>
@@ -210,16 +214,12 @@ LeastSquaresSteps least_squares_steps(const LeastSquaresInputs& in,
                   empty_like(from.penalty.diagonal)},
       .memory = Tensor({n.batch, n.heads, n.value, n.key}, DType::float32, device),
       .tokens = initial.tokens + n.time};
-  on_device(
-      "least_squares_steps", device, [] {},
-      [&] {
-        if (in.key.dtype() == DType::float32)
-          take_steps<float, float>(in, n, from, output, state);
-        else if (in.weight.dtype() == DType::bfloat16)
-          take_steps<BFloat16, BFloat16>(in, n, from, output, state);
-        else
-          take_steps<BFloat16, float>(in, n, from, output, state);
-      });
+  if (in.key.dtype() == DType::float32)
+    take_steps<float, float>(in, n, from, output, state);
+  else if (in.weight.dtype() == DType::bfloat16)
+    take_steps<BFloat16, BFloat16>(in, n, from, output, state);
+  else
+    take_steps<BFloat16, float>(in, n, from, output, state);
   return {output, state};
 }
 
