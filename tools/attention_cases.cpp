@@ -104,23 +104,32 @@ AttentionStep memory_step(const AttentionNumbers& numbers) {
           }};
 }
 
-// As models/vla/vla.cpp advances: carried are S, M, A and the product of gamma.
+// As models/vla/vla.cpp advances. Carried are S and the packed penalty, or S, M, A and the product
+// of gamma.
 AttentionStep least_squares_step(const AttentionNumbers& numbers) {
   const LeastSquaresInputs in = least_squares_inputs(numbers);
-  return {parts_of(in), [=](const std::vector<Tensor>& carried, Index tokens) {
-            PenaltyState before;
-            if (!carried.empty()) before = {carried[1], carried[2], carried[3], tokens};
-            const InversePenaltyResult solved = inverse_penalty(
-                in.key, {.directions = in.key, .weights = in.weight, .lambda0 = in.lambda0},
-                {.initial = before});
-            const Tensor memory = next_memory({.query = in.query,
-                                               .key = in.key,
-                                               .coefficient = scale_heads(solved.output, in.weight),
-                                               .value = in.value},
-                                              carried);
-            const PenaltyState& after = solved.state;
-            return std::vector<Tensor>{memory, after.penalty, after.inverse, after.kept};
-          }};
+  return {
+      parts_of(in), [=](const std::vector<Tensor>& carried, Index tokens) {
+        if (has_least_squares_steps(in)) {
+          LeastSquaresState state;
+          if (!carried.empty()) state = {{carried[1], carried[2], carried[3]}, carried[0], tokens};
+          state = least_squares_steps(in, state).state;
+          const PackedPenalty& packed = state.penalty;
+          return std::vector<Tensor>{state.memory, packed.penalty, packed.matrix, packed.diagonal};
+        }
+        PenaltyState before;
+        if (!carried.empty()) before = {carried[1], carried[2], carried[3], tokens};
+        const InversePenaltyResult solved = inverse_penalty(
+            in.key, {.directions = in.key, .weights = in.weight, .lambda0 = in.lambda0},
+            {.initial = before});
+        const Tensor memory = next_memory({.query = in.query,
+                                           .key = in.key,
+                                           .coefficient = scale_heads(solved.output, in.weight),
+                                           .value = in.value},
+                                          carried);
+        const PenaltyState& after = solved.state;
+        return std::vector<Tensor>{memory, after.penalty, after.inverse, after.kept};
+      }};
 }
 
 Index parse_size(std::string_view word) {

@@ -5,9 +5,12 @@
 #include "models/delta_rule.hpp"
 #include "models/vla/inverse_penalty.hpp"
 #include "models/vla/recursive_least_squares_cuda.hpp"
+#include "models/vla/recursive_least_squares_step_cuda.hpp"
 
 namespace vla {
 namespace {
+
+constexpr Index kRenewPeriod = 64;  // tokens after which steps form A anew: more than kFewTokens
 
 void check_inputs(const LeastSquaresInputs& in) {
   for (const Var* part : {&in.query, &in.key, &in.value, &in.weight, &in.lambda0})
@@ -44,6 +47,68 @@ void dispatch_input(DType dtype, Function&& function) {
     function(BFloat16());
   else
     function(float());
+}
+
+void check_state(const LeastSquaresState& state, const cuda::LeastSquaresSizes& n, Device device) {
+  check(state.tokens >= 0 && state.penalty.defined() == (state.tokens > 0),
+        "least_squares_steps: ", state.tokens, " tokens before, ",
+        state.penalty.defined() ? "and" : "but no", " initial state");
+  if (state.tokens == 0) return;
+  const Shape matrices{n.batch, n.heads, n.key, n.key};
+  const auto check_part = [&](const Tensor& part, const Shape& shape, DType dtype) {
+    check(
+        part.defined() && part.shape() == shape && part.dtype() == dtype && part.device() == device,
+        "least_squares_steps: the initial state has ", part.dtype(), " ", part.shape(), " on ",
+        part.device(), " where ", dtype, " ", shape, " on ", device, " is needed");
+  };
+  check_part(state.penalty.penalty, matrices, DType::float64);
+  check_part(state.penalty.matrix, matrices, DType::float32);
+  check_part(state.penalty.diagonal, matrices.without(3), DType::float32);
+  check_part(state.memory, matrices.with(2, n.value), DType::float32);
+}
+
+// M = lambda0 I; S is left undefined.
+LeastSquaresState started(const Tensor& lambda0, const cuda::LeastSquaresSizes& n) {
+  const Device device = lambda0.device();
+  Tensor penalty({n.batch, n.heads, n.key, n.key}, DType::float64, device);
+  const Tensor wide = lambda0.to(DType::float32);
+  on_device(
+      "least_squares_steps", device, [] {},
+      [&] {
+        cuda::start_penalty({n.batch, n.heads, n.key}, wide.data<float>(),
+                            penalty.mutable_data<double>(), device);
+      });
+  return {.penalty = pack(penalty)};
+}
+
+template <class T, class Weight>
+void take_steps(const LeastSquaresInputs& in, const cuda::LeastSquaresSizes& n,
+                const LeastSquaresState& from, Tensor& output, LeastSquaresState& state) {
+  const Device device = output.device();
+  const cuda::StepInputs<T, Weight> inputs{n, in.query.value().data<T>(), in.key.value().data<T>(),
+                                           in.value.value().data<T>(),
+                                           in.weight.value().data<Weight>()};
+  const PackedPenalty& penalty = from.penalty;
+  const cuda::StepState<const float> before{
+      {penalty.matrix.data<float>(), penalty.diagonal.data<float>()},
+      from.memory.defined() ? from.memory.data<float>() : nullptr};
+  const cuda::StepState<float> after{
+      {state.penalty.matrix.mutable_data<float>(), state.penalty.diagonal.mutable_data<float>()},
+      state.memory.mutable_data<float>()};
+  T* o = output.mutable_data<T>();
+  const Index left = kRenewPeriod - from.tokens % kRenewPeriod, end = std::min(left, n.time);
+  on_device(
+      "least_squares_steps", device, [] {},
+      [&] {
+        cuda::least_squares_steps(inputs, 0, end, before, after, o, device);
+        if (end < left) return;
+        state.penalty.penalty = empty_like(penalty.penalty);
+        cuda::renew({n.batch, n.heads, n.key}, penalty.penalty.data<double>(), after.packed,
+                    state.penalty.penalty.mutable_data<double>(), end - 1, device);
+        cuda::least_squares_steps(inputs, end, n.time,
+                                  {{after.packed.matrix, after.packed.diagonal}, after.memory},
+                                  after, o, device);
+      });
 }
 
 template <class T>
@@ -122,6 +187,40 @@ LeastSquaresResult recursive_least_squares(const LeastSquaresInputs& in, CallSit
       {in.query.value(), in.key.value(), in.value.value(), weight.value(), lambda0.value(), states},
       [n](const BackwardContext& at) { return gradients(n, at); }, site);
   return {result, memory, penalty};
+}
+
+bool has_least_squares_steps(const LeastSquaresInputs& in) {
+  const DType dtype = in.key.dtype();
+  return !in.key.device().is_cpu() && in.key.size(1) <= kFewTokens &&
+         (dtype == DType::bfloat16 || dtype == DType::float32) &&
+         std::max(in.key.size(3), in.value.size(3)) <= kWidestPacked &&
+         !will_be_recorded({in.query, in.key, in.value, in.weight, in.lambda0});
+}
+
+LeastSquaresSteps least_squares_steps(const LeastSquaresInputs& in,
+                                      const LeastSquaresState& initial) {
+  check_inputs(in);
+  check(has_least_squares_steps(in), "least_squares_steps: there are none for ", in.key.dtype(),
+        " keys ", in.key.shape(), " and values ", in.value.shape(), " on ", in.key.device(),
+        ", or a tape records them");
+  const cuda::LeastSquaresSizes n = sizes_of(in);
+  const Device device = in.key.device();
+  check_state(initial, n, device);
+  Tensor output = empty_like(in.value.value());
+  if (n.time == 0) return {output, initial};
+  const LeastSquaresState from = initial.tokens == 0 ? started(in.lambda0.value(), n) : initial;
+  LeastSquaresState state{
+      .penalty = {from.penalty.penalty, empty_like(from.penalty.matrix),
+                  empty_like(from.penalty.diagonal)},
+      .memory = Tensor({n.batch, n.heads, n.value, n.key}, DType::float32, device),
+      .tokens = initial.tokens + n.time};
+  if (in.key.dtype() == DType::float32)
+    take_steps<float, float>(in, n, from, output, state);
+  else if (in.weight.dtype() == DType::bfloat16)
+    take_steps<BFloat16, BFloat16>(in, n, from, output, state);
+  else
+    take_steps<BFloat16, float>(in, n, from, output, state);
+  return {output, state};
 }
 
 }  // namespace vla

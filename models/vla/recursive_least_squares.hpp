@@ -2,6 +2,7 @@
 #pragma once
 
 #include "framework/tape.hpp"
+#include "models/vla/packed_penalty.hpp"
 
 namespace vla {
 
@@ -41,5 +42,28 @@ LeastSquaresResult composed_least_squares(const LeastSquaresInputs& inputs,
 /// Whether there are kernels for such inputs: on CUDA, more than kFewTokens tokens, and widths of
 /// at most 128 in bfloat16 and 64 in float32 (as the device's shared memory allows).
 bool has_fused_least_squares(const LeastSquaresInputs& inputs);
+
+/// Where sequences stand between steps.
+struct LeastSquaresState {
+  PackedPenalty penalty = {};  // undefined: sequences begin, M = lambda0 I and S = 0
+  Tensor memory = {};          // S (B, H, d_v, d), float32
+  Index tokens = 0;            // of each sequence so far
+};
+
+struct LeastSquaresSteps {
+  Tensor output;  // o (B, T, H, d_v)
+  LeastSquaresState state;
+};
+
+/// The same from a state on, token by token and without gradients: for writing, where a step takes
+/// as long as reading and writing the state. Every 64 tokens of the whole sequence A is formed anew
+/// from M, since errors of steps add up. Problems are reported as above; Error for inputs that
+/// has_least_squares_steps refuses or a state that does not fit them.
+LeastSquaresSteps least_squares_steps(const LeastSquaresInputs& inputs,
+                                      const LeastSquaresState& initial);
+
+/// Whether there are steps for such inputs: on CUDA, at most kFewTokens tokens, widths of at most
+/// kWidestPacked in bfloat16 or float32, and nothing that a tape records.
+bool has_least_squares_steps(const LeastSquaresInputs& inputs);
 
 }  // namespace vla

@@ -3,7 +3,7 @@
 #include "framework/ops/normalize.hpp"
 #include "framework/ops/pointwise.hpp"
 #include "models/carried.hpp"
-#include "models/vla/recursive_least_squares.hpp"
+#include "models/vla/carried_penalty.hpp"
 
 namespace vla {
 namespace {
@@ -24,24 +24,6 @@ PenaltyBuilderOptions penalty_options(const VlaOptions& o) {
           .lambda_floor = o.lambda_floor,
           .lambda_start = o.lambda_start,
           .linear = o.attention.linear()};
-}
-
-// For keys (B, T, H, d).
-PenaltyState carried_penalty(const Var& key, const Carry& carry) {
-  const Shape& keys = key.shape();
-  const Device device = key.device();
-  const Index batch = keys[0], heads = keys[2], d = keys[3];
-  const Shape matrices{batch, heads, d, d};
-  return {.penalty = carry.take("penalty", matrices, DType::float64, device),
-          .inverse = carry.take_if_left("inverse", matrices, DType::float64, device),
-          .kept = carry.take("kept", {batch, heads}, DType::float64, device),
-          .tokens = carry.tokens()};
-}
-
-void leave(const PenaltyState& state, const Carry& carry) {
-  carry.leave("penalty", state.penalty);
-  if (state.inverse.defined()) carry.leave("inverse", state.inverse);
-  carry.leave("kept", state.kept);
 }
 
 }  // namespace
@@ -97,8 +79,16 @@ Var Vla::advance(const Var& x, const Carry& carry) {
                                   .weight = f.weight,
                                   .lambda0 = f.penalty.lambda0};
   const bool least_squares = options_.penalty == PenaltyKind::key && !options_.forget &&
-                             options_.restore_period == 0 && carry.tokens() == 0;
-  if (!least_squares || options_.form == OperatorForm::step || !has_fused_least_squares(inputs))
+                             options_.restore_period == 0 && options_.form != OperatorForm::step;
+  const bool by_steps = least_squares && options_.form == OperatorForm::automatic &&
+                        carry.streams() && has_least_squares_steps(inputs);
+  if (by_steps) {
+    const LeastSquaresSteps steps =
+        least_squares_steps(inputs, carried_least_squares(inputs, carry));
+    leave(steps.state, carry);
+    return project(steps.output);
+  }
+  if (!least_squares || carry.tokens() != 0 || !has_fused_least_squares(inputs))
     return by_two_operators(f, carry).output;
   const LeastSquaresResult result = recursive_least_squares(inputs);
   if (carry.streams()) {
