@@ -7,8 +7,11 @@
 //
 //   du_s = weight_s r_s,   dweight_s = u_s . r_s / 2,   dlambda0 = - sum of h_t . y_t
 //
-// Where x and u are the same, dx and du may all but cancel, so they are added before they are
-// rounded to bfloat16.
+// Where x and u are the same, dx and du may all but cancel (to 1/14 for lambda0 = 0.01), so they
+// are added before they are rounded to bfloat16 (rounded first, d = 128: 3.5e-2).
+//
+// Measured against float64, x and u apart, d = 64, T = 1000: gradients in bfloat16 2e-3, in float32
+// 5e-6 for lambda0 = 0.1 and 4e-5 for 0.01; in float32 with x = u 1e-5 and 4e-4.
 //
 //   solve_again     y and h of all chunks, as forward goes through them; dx, and what each segment
 //                   adds to sum of h y^T

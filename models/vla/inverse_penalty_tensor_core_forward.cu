@@ -7,6 +7,9 @@
 //                  and A as a chunk begins,
 //                    L L^T = I + U' A U'^T,   W = L^-1 U' A,
 //                    Y = X A - tril(X W^T) W,   A <- A - W^T W
+//
+// Measured against float64, d = 64, T = 1000: y in bfloat16 1.7e-3 (what rounding it costs), in
+// float32 4e-6 for lambda0 = 0.1 and 4e-5 for 0.01, M 5e-7.
 #include "models/vla/inverse_penalty_tensor_core.cuh"
 #include "models/vla/least_squares_segments.cuh"
 
@@ -62,12 +65,9 @@ __global__ void __launch_bounds__(PenaltyFormat<T, width>::kThreads,
   const WarpRows rows = WarpRows::mine<F>();
   const SegmentPlace segment = segments.place(blockIdx.x);
   const Reporter reporter{note, ChunkPlace(in.n, segment, segment.first)};
-  const float lambda0 = in.lambda0[segment.head];
-  if (threadIdx.x == 0 && !(lambda0 > 0 && isfinite(lambda0)))
-    reporter.found(Problem::lambda0, lambda0);
   typename F::Stacked state;
-  start_segment<F>(state, memory, lambda0, starts + Index(blockIdx.x) * width * width, rows,
-                   reporter);
+  start_segment<F>(state, memory, in.lambda0[segment.head],
+                   starts + Index(blockIdx.x) * width * width, rows, reporter);
   for (Index chunk = segment.first; chunk < segment.end; ++chunk) {
     const ChunkPlace at(in.n, segment, chunk);
     const Reporter here{note, at};

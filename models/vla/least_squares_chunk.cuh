@@ -170,6 +170,8 @@ __device__ void start_segment(typename F::Stacked& state, unsigned char* memory,
                               float* stacked, const WarpRows& rows, const Reporter& reporter) {
   const Symmetric<F::kBlocks> m{reinterpret_cast<float*>(memory)};
   const auto factor = split_at<Split<3, F::kWidth>>(memory + m.kBytes, F::kWidth);
+  if (threadIdx.x == 0 && !(lambda0 > 0 && isfinite(lambda0)))
+    reporter.found(Problem::lambda0, lambda0);
   if (!rows.of_values) {
     read_rows(state, stacked, rows.first_stacked<F>());
 #pragma unroll

@@ -78,11 +78,8 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
   const SegmentPlace segment = segments.place(blockIdx.x);
   const ChunkPlace begin(in.n, segment, segment.first);
   const Reporter reporter{note, begin};
-  const float lambda0 = in.lambda0[begin.head];
-  if (threadIdx.x == 0 && !(lambda0 > 0 && isfinite(lambda0)))
-    reporter.found(Problem::lambda0, lambda0);
   typename F::Stacked state;
-  start_segment<F>(state, memory, lambda0,
+  start_segment<F>(state, memory, in.lambda0[begin.head],
                    states + segments.offset(blockIdx.x, width), rows, reporter);
   const auto load = [&](Index chunk) {
     const ChunkPlace at(in.n, segment, chunk);
