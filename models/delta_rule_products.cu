@@ -63,10 +63,10 @@ __global__ void __launch_bounds__(kChunkThreads) products_kernel(const Products<
     begin_load(team, memory.y, rows_of_chunk(sizes, product.pair[i].y, out_width, at), kChunk);
   };
   begin_load(team, memory.m, rows_of_chunk(sizes, product.left, left_width, at), kChunk);
-  close_loads();
+  close_copies();
   load_pair(0);
-  close_loads();
-  wait_for_loads(1);
+  close_copies();
+  wait_for_groups(1);
   __syncthreads();
   Left<kExactParts<T>> left[n];
 #pragma unroll
@@ -75,21 +75,21 @@ __global__ void __launch_bounds__(kChunkThreads) products_kernel(const Products<
   if (product.states)
     begin_load(team, memory.m, rows_of_matrix(product.states, blockIdx.x, sizes.value, sizes.key),
                kSide * n);
-  close_loads();
+  close_copies();
   Strip<n> out;
   clear(out);
   for (int i = 0; i < product.pairs; ++i) {
-    wait_for_loads(i == 0 ? 1 : 0);
+    wait_for_groups(i == 0 ? 1 : 0);
     __syncthreads();
     add_masked(out, left, memory, product.pair[i].upper, product.pair[i].strict,
                product.pair[i].negative);
     if (i + 1 < product.pairs) {
       __syncthreads();
       load_pair(i + 1);
-      close_loads();
+      close_copies();
     }
     if (i == 0 && product.states) {
-      wait_for_loads(product.pairs > 1 ? 1 : 0);
+      wait_for_groups(product.pairs > 1 ? 1 : 0);
       __syncthreads();
 #pragma unroll
       for (int p = 0; p < n; ++p) {

@@ -240,7 +240,7 @@ __global__ void __launch_bounds__(most_threads(team))
     if (loads && step < chunks)
       load_stage(loaders, scan, Memory(bytes + step % stages * Memory::kBytes), at, chunks,
                  first_value, slices);
-    close_loads();
+    close_copies();
   };
   Part<n, team> state;
   clear(state.strip);
@@ -252,12 +252,12 @@ __global__ void __launch_bounds__(most_threads(team))
   if (works) state.tell(place, exchange.state);
   // One turn more at the beginning for each stage but one, so that chunks are loaded in one place.
   for (int step = 1 - stages; step < chunks; ++step) {
-    if (step >= 0 && stages > 1) wait_for_loads(stages - 2);
+    if (step >= 0 && stages > 1) wait_for_groups(stages - 2);
     if (step >= 0) __syncthreads();
     load(step + stages - 1);
     if (step < 0) continue;
     if (stages == 1) {
-      wait_for_loads(0);
+      wait_for_groups(0);
       __syncthreads();
     }
     if (!works) continue;

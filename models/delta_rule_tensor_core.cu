@@ -58,8 +58,8 @@ __global__ void __launch_bounds__(kChunkThreads)
   const int warp = threadIdx.x / kWarp;
   begin_load(team, keys, rows_of_chunk(sizes, k, sizes.key, at), kChunk);
   begin_load(team, coefficients, rows_of_chunk(sizes, alpha, sizes.key, at), kChunk);
-  close_loads();
-  wait_for_loads(0);
+  close_copies();
+  wait_for_groups(0);
   __syncthreads();
   Left<kExactParts<T>> left[n];
 #pragma unroll

@@ -2,6 +2,7 @@
 // matrices in shared memory and in registers.
 #pragma once
 
+#include "framework/cuda/copies.cuh"
 #include "framework/cuda/piece.cuh"
 #include "framework/cuda/strip.cuh"
 
@@ -22,25 +23,6 @@ __device__ HeadRows<T> head_rows(T* data, Index head, Index time, Index heads, I
   return {data + (head / heads * time * heads + head % heads) * width, heads * width, time,
           static_cast<int>(width)};
 }
-
-/// Begins a copy of `size` bytes, 4 or 16, to shared memory; zeros where `inside` is false.
-template <int size>
-__device__ void begin_copy(void* to, const void* from, bool inside) {
-  const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
-  const int bytes = inside ? size : 0;
-  if constexpr (size == 16)  // past the L1 cache: a block reads everything once
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
-                 :
-                 : "r"(address), "l"(from), "r"(bytes)
-                 : "memory");
-  else
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;"
-                 :
-                 : "r"(address), "l"(from), "r"(bytes)
-                 : "memory");
-}
-/// Waits for the copies that this thread has begun. The others' are there after a barrier.
-__device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
 /// Calls work(i) for i < count, shared out among the block's threads.
 template <int count, int threads, class Work>

@@ -150,14 +150,17 @@ __device__ bool factorize_diagonal(const Symmetric<n>& g, const Split<parts, kSi
   return __all_sync(kAll, positive);
 }
 
+/// Waits for the other threads of a team of warps; `number` (1 .. 15) says which team of the block.
+__device__ inline void wait_for_team(int number, int threads) {
+  asm volatile("bar.sync %0, %1;" : : "r"(number), "r"(threads) : "memory");
+}
+
 /// The first `warps` warps of a block, which work on something while the others do something else.
 template <int warps_>
 struct FirstWarps {
   static constexpr int kWarps = warps_;
-  /// Waits for all of them. Number 0 is __syncthreads().
-  __device__ static void sync() {
-    asm volatile("bar.sync 1, %0;" ::"n"(warps_ * kWarp) : "memory");
-  }
+  /// Waits for all of them.
+  __device__ static void sync() { wait_for_team(1, warps_ * kWarp); }
 };
 
 /// Calls work(i, j) for this warp's share of the blocks with j <= i < n, among `warps` of which it

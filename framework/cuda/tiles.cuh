@@ -2,6 +2,7 @@
 // the warps work, and blocks of 16 x 16 read into and written from registers.
 #pragma once
 
+#include "framework/cuda/copies.cuh"
 #include "framework/cuda/strip.cuh"
 
 namespace vla::cuda {
@@ -219,11 +220,6 @@ struct SharedLefts {
   }
 };
 
-/// Waits for the other threads of a team of warps; `number` (1 .. 15) says which team of the block.
-__device__ inline void wait_for_team(int number, int threads) {
-  asm volatile("bar.sync %0, %1;" : : "r"(number), "r"(threads) : "memory");
-}
-
 /// The threads that do something together: this one's number among them, and how many they are.
 struct Team {
   int rank, size;
@@ -258,7 +254,7 @@ __device__ __noinline__ void load_converted(const Team team, const Split<parts, 
     }
   });
 }
-/// Begins to do the same: they are there after close_loads, a wait for that group of loads, and
+/// Begins to do the same: they are there after close_copies, a wait for that group, and
 /// __syncthreads(). bfloat16 comes in pieces of 16 bytes where the width allows it; all else is
 /// converted on the way.
 template <class T, int parts, int columns>
@@ -288,18 +284,6 @@ __device__ void begin_load(const Team& team, const Split<parts, columns>& into,
     place += place_step;
     address += address_step;
   }
-}
-
-/// Ends a group of loads.
-__device__ inline void close_loads() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-/// Waits until this thread's loads are there but for the last `pending` groups (at most 2).
-__device__ inline void wait_for_loads(int pending) {
-  if (pending == 0)
-    asm volatile("cp.async.wait_group 0;" ::: "memory");
-  else if (pending == 1)
-    asm volatile("cp.async.wait_group 1;" ::: "memory");
-  else
-    asm volatile("cp.async.wait_group 2;" ::: "memory");
 }
 
 }  // namespace vla::cuda

@@ -6,6 +6,7 @@
 // of keys.
 #pragma once
 
+#include "framework/cuda/copies.cuh"
 #include "framework/cuda/strip.cuh"
 #include "models/vla/recursive_least_squares_cuda.hpp"
 
@@ -90,14 +91,6 @@ struct ChunkPlace {
   }
 };
 
-__device__ inline void copy_16_bytes(void* shared, const void* global) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
-                   static_cast<std::uint32_t>(__cvta_generic_to_shared(shared))),
-               "l"(global)
-               : "memory");
-}
-__device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
-
 /// Begins to bring `count` vectors of `size` numbers, `stride` apart, to the rows of a matrix; the
 /// rest of its kTokens rows and of its columns becomes 0. They are there after wait_for_copies()
 /// and
@@ -112,7 +105,7 @@ __device__ void load_tokens(const Split<parts, columns>& into, const T* from, In
         const int row = i / (columns / kPiece), column = i % (columns / kPiece) * kPiece;
         BFloat16* place = into.at(0, row, column);
         if (row < count && column < size)
-          copy_16_bytes(place, from + row * stride + column);
+          begin_copy<16>(place, from + row * stride + column);
         else
           *reinterpret_cast<uint4*>(place) = uint4{0, 0, 0, 0};
       }
@@ -146,8 +139,7 @@ __device__ void prefetch_tokens(const T* all, const ChunkPlace& at, const LeastS
   const int bytes = size * static_cast<int>(sizeof(T)), lines = (bytes + kLine - 1) / kLine;
   const auto* from = reinterpret_cast<const unsigned char*>(at.vectors(all, n, size));
   for (int i = threadIdx.x; i < at.count * lines; i += blockDim.x)
-    asm volatile(
-        "prefetch.global.L2 [%0];" ::"l"(from + i / lines * (n.heads * bytes) + i % lines * kLine));
+    prefetch(from + i / lines * (n.heads * bytes) + i % lines * kLine);
 }
 
 /// Brings function(beta) of the chunk's tokens, 0 for those beyond its end; beta may be null for 1.

@@ -39,7 +39,7 @@ __device__ void write_features(const typename F::Features& features, BFloat16* t
 template <class F>
 __device__ void load_features(const typename F::Features& features, BFloat16* from) {
   for_feature_pieces<F>(features, from, [](BFloat16* shared, const BFloat16* global) {
-    copy_16_bytes(shared, global);
+    begin_copy<16>(shared, global);
   });
 }
 
@@ -48,7 +48,7 @@ template <class F>
 __device__ void prefetch_features(const BFloat16* y) {
   constexpr int kLine = 128 / sizeof(BFloat16);
   for (int i = threadIdx.x; i < SolvedChunk<F>::kElements / kLine; i += blockDim.x)
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(y + i * kLine));
+    prefetch(y + i * kLine);
 }
 
 /// sums[t] <- what the 16 rows of the warps' strips, multiplied by x of the tokens, add up to, one
