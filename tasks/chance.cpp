@@ -50,4 +50,21 @@ double most_frequent_share(Index draws, Index symbols) {
   return expected_count / static_cast<double>(draws);
 }
 
+double most_frequent_target_share(const Task& task, Index examples) {
+  check(examples >= 1, "most frequent target of ", examples, " examples; 1 or more are allowed");
+  constexpr Index kBatch = 50;
+  Rng rng(0, ~std::uint64_t{0});  // not a stream of runs
+  std::vector<Index> counts(static_cast<std::size_t>(task.vocabulary()));
+  Index counted = 0;
+  for (Index done = 0; done < examples; done += kBatch) {
+    const Batch batch = task.sample_held_out(std::min(kBatch, examples - done), rng);
+    for (const Index target : batch.targets.values<Index>()) {
+      if (target == kIgnoredTarget) continue;
+      ++counts[static_cast<std::size_t>(target)];
+      ++counted;
+    }
+  }
+  return static_cast<double>(std::ranges::max(counts)) / static_cast<double>(counted);
+}
+
 }  // namespace vla

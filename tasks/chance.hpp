@@ -1,7 +1,7 @@
-// What a guess reaches that has seen which values came, but not where.
+// What a guess reaches that knows which values come, but not where.
 #pragma once
 
-#include "framework/tensor.hpp"
+#include "tasks/task.hpp"
 
 namespace vla {
 
@@ -9,5 +9,9 @@ namespace vla {
 /// `symbols`: a little above 1 / draws when there are many symbols. Throws Error unless
 /// 1 <= draws <= symbols.
 double most_frequent_share(Index draws, Index symbols);
+
+/// The share of the most frequent target among `examples` held-out examples of a task, always the
+/// same ones: for tasks whose share no formula gives. Throws Error unless there are some.
+double most_frequent_target_share(const Task& task, Index examples);
 
 }  // namespace vla

@@ -74,6 +74,64 @@ std::unique_ptr<Task> make_retrieval(const TaskConfig& config) {
                        .length = given_or(config.length, own.length)});
 }
 
+constexpr std::string_view kSelectiveCopySettings[] = {"vocabulary", "length", "items"};
+
+std::unique_ptr<Task> make_selective_copy(const TaskConfig& config) {
+  const SelectiveCopyOptions own;
+  return std::make_unique<SelectiveCopy>(
+      SelectiveCopyOptions{.vocabulary = given_or(config.vocabulary, own.vocabulary),
+                           .items = given_or(config.items, own.items),
+                           .length = given_or(config.length, own.length)});
+}
+
+constexpr std::string_view kListOpsSettings[] = {"length",     "depth", "arguments",
+                                                 "size-above", "data",  "held-out"};
+
+ListOpsOptions listops_options(const TaskConfig& config) {
+  const ListOpsOptions own;
+  return {.depth = given_or(config.depth, own.depth),
+          .arguments = given_or(config.arguments, own.arguments),
+          .length = given_or(config.length, own.length),
+          .size_above = config.size_above,
+          .data = config.data,
+          .held_out = config.held_out};
+}
+
+std::unique_ptr<Task> make_listops(const TaskConfig& config) {
+  return std::make_unique<ListOps>(listops_options(config));
+}
+
+void write_listops_files(const TaskConfig& config, const std::filesystem::path& folder, Index count,
+                         Rng rng) {
+  ListOpsOptions options = listops_options(config);
+  options.data.clear();
+  write_listops(folder, ListOps(options).grammar(), count, rng);
+}
+
+constexpr std::string_view kAncestorSettings[] = {"vocabulary", "chain", "shortest-chain",
+                                                  "held-out-chain"};
+
+std::unique_ptr<Task> make_ancestor(const TaskConfig& config) {
+  const AncestorOptions own;
+  return std::make_unique<Ancestor>(
+      AncestorOptions{.vocabulary = given_or(config.vocabulary, own.vocabulary),
+                      .chain = given_or(config.chain, own.chain),
+                      .shortest_chain = config.shortest_chain,
+                      .held_out_chain = config.held_out_chain});
+}
+
+constexpr std::string_view kKinshipSettings[] = {"vocabulary", "chain", "shortest-chain",
+                                                 "held-out-chain"};
+
+std::unique_ptr<Task> make_kinship(const TaskConfig& config) {
+  const KinshipOptions own;
+  return std::make_unique<Kinship>(
+      KinshipOptions{.vocabulary = given_or(config.vocabulary, own.vocabulary),
+                     .chain = given_or(config.chain, own.chain),
+                     .shortest_chain = config.shortest_chain,
+                     .held_out_chain = config.held_out_chain});
+}
+
 constexpr std::string_view kTextSettings[] = {"text", "length", "valid-share"};
 
 std::unique_ptr<Task> make_text(const TaskConfig& config) {
@@ -94,6 +152,14 @@ constexpr TaskKind kKinds[] = {
      kAssociativeRecallSettings, make_associative_recall},
     {"retrieval", "key value pairs, zeros, and one key to answer at the end", kRetrievalSettings,
      make_retrieval},
+    {"selective-copy", "tokens scattered among noise, then the same tokens in their order",
+     kSelectiveCopySettings, make_selective_copy},
+    {"listops", "the value of a long nested expression (Long Range Arena)", kListOpsSettings,
+     make_listops, "", write_listops_files},
+    {"ancestor", "a chain of descent in random order, and whether one descends from another",
+     kAncestorSettings, make_ancestor},
+    {"kinship", "a chain of relatives in random order, and what the last is to the first",
+     kKinshipSettings, make_kinship},
     {"text", "the next byte of a file; vocabulary 256, length 256", kTextSettings, make_text,
      "text"},
 };

@@ -1,16 +1,21 @@
 // The tasks in one header, and by name.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "tasks/ancestor.hpp"
 #include "tasks/associative_recall.hpp"
 #include "tasks/copy.hpp"
 #include "tasks/delayed_recall.hpp"
+#include "tasks/kinship.hpp"
+#include "tasks/listops.hpp"
 #include "tasks/mqar.hpp"
 #include "tasks/retrieval.hpp"
+#include "tasks/selective_copy.hpp"
 #include "tasks/task.hpp"
 #include "tasks/text.hpp"
 
@@ -35,6 +40,15 @@ struct TaskConfig {
   Index delay = 0;
   std::string text = {};
   double valid_share = 0.1;
+  Index items = 0;
+  Index depth = 0;
+  Index arguments = 0;
+  Index size_above = 0;
+  std::string data = {};
+  std::string held_out = "val";
+  Index chain = 0;
+  Index shortest_chain = 0;
+  Index held_out_chain = 0;
 };
 
 struct TaskKind {
@@ -45,6 +59,10 @@ struct TaskKind {
   std::unique_ptr<Task> (*make)(const TaskConfig& config);
   /// The one of the settings that must be given; empty: none.
   std::string_view required = {};
+  /// Makes `count` examples and writes them to a folder, in the files that `data` reads. Throws
+  /// Error if that fails. Null: the task has no such files.
+  void (*write)(const TaskConfig& config, const std::filesystem::path& folder, Index count,
+                Rng rng) = nullptr;
 };
 
 /// The tasks that can be asked for by name.

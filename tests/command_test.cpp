@@ -36,8 +36,8 @@ BOOST_AUTO_TEST_CASE(version_and_help) {
   const Place place;
   BOOST_TEST(place.run("--version").out == "vla " VLA_VERSION "\n");
   BOOST_TEST(place.run("--version").code == 0);
-  for (const char* command : {"train", "eval", "generate", "report", "inspect", "tasks", "models",
-                              "gradcheck", "verify", "bench"}) {
+  for (const char* command : {"train", "eval", "generate", "report", "inspect", "tasks", "data",
+                              "models", "gradcheck", "verify", "bench"}) {
     const Outcome help = place.run(std::string(command) + " --help");
     BOOST_TEST(help.code == 0);
     BOOST_TEST((help.out.find("Example:\n  vla " + std::string(command)) != std::string::npos),

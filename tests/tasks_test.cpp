@@ -31,6 +31,16 @@ std::string letters(std::uint64_t seed) {
   return path;
 }
 
+// A folder of files of ListOps.
+std::string listops_files() {
+  static const TemporaryDirectory directory;
+  static const bool written = [] {
+    write_listops(directory.path(), {.size_above = 10, .size_below = 60}, 200, Rng(1));
+    return true;
+  }();
+  return written ? directory.path().string() : "";
+}
+
 // With what the kind cannot do without.
 TaskConfig usual() { return {.text = letters(1)}; }
 
@@ -55,9 +65,14 @@ BOOST_AUTO_TEST_CASE(tasks_are_made_by_name) {
   BOOST_TEST(make_task("delayed-recall", {.delay = 150})->length() == 300);
   BOOST_TEST(make_task("associative-recall", {.pairs = 4, .queries = 2})->length() == 11);
   BOOST_TEST(make_task("retrieval", {.length = 1024})->length() == 1024);
+  BOOST_TEST(make_task("selective-copy", {.items = 3})->length() == 256);
+  BOOST_TEST(make_task("listops", {.length = 100})->length() == 100);
+  BOOST_TEST(make_task("ancestor", {.chain = 9})->length() == 60);
+  BOOST_TEST(make_task("kinship", {.held_out_chain = 9})->length() == 30);
   BOOST_CHECK_EXCEPTION(make_task("mqra"), Error,
                         says("unknown task 'mqra'; allowed: mqar, copy, delayed-recall, "
-                             "associative-recall, retrieval, text"));
+                             "associative-recall, retrieval, selective-copy, listops, ancestor, "
+                             "kinship, text"));
   BOOST_CHECK_EXCEPTION(make_task("mqar", {.form = "zoo"}), Error,
                         says("mqar: unknown form 'zoo'; allowed: notebook, zoology"));
 }
@@ -89,8 +104,8 @@ BOOST_AUTO_TEST_CASE(the_length_of_a_copy_says_its_prefix) {
                            "odd number from 3 on"));
 }
 
-// Every setting on the command line changes the batches of each kind that is said to use it, and of
-// no other.
+// Every setting on the command line changes the held-out batches of each kind that is said to use
+// it, and of no other.
 BOOST_AUTO_TEST_CASE(a_kind_names_the_settings_it_uses) {
   const std::map<std::string_view, std::string> changes = {{"form", "notebook"},
                                                            {"pairs", "9"},
@@ -107,7 +122,16 @@ BOOST_AUTO_TEST_CASE(a_kind_names_the_settings_it_uses) {
                                                            {"show-answers", "true"},
                                                            {"delay", "2"},
                                                            {"text", letters(2)},
-                                                           {"valid-share", "0.3"}};
+                                                           {"valid-share", "0.3"},
+                                                           {"items", "5"},
+                                                           {"depth", "6"},
+                                                           {"arguments", "8"},
+                                                           {"size-above", "300"},
+                                                           {"data", listops_files()},
+                                                           {"held-out", "test"},
+                                                           {"chain", "6"},
+                                                           {"shortest-chain", "2"},
+                                                           {"held-out-chain", "7"}};
   TaskConfig start = usual();
   start.form = "zoology";  // the form in which all settings of mqar count
   for (const TaskKind& kind : task_kinds()) {
@@ -115,14 +139,18 @@ BOOST_AUTO_TEST_CASE(a_kind_names_the_settings_it_uses) {
     TaskConfig names;
     visit_task_settings(names, [&](const std::string& name, auto&, const char*) {
       BOOST_REQUIRE_MESSAGE(changes.contains(name), name << " is not tried");
+      // Files are held out from files alone.
       TaskConfig config = start;
+      if (name == "held-out") config.data = listops_files();
+      const auto usual_task = kind.make(config);
       visit_task_settings(config, [&](const std::string& other, auto& value, const char*) {
         const bool even = kind.name == "mqar" && name == "length";
         if (other == name) parse_setting(name, even ? "100" : changes.at(name), value);
       });
       Rng first(1), second(1);
-      const Batch before = kind.make(start)->sample(20, first);
-      const Batch after = kind.make(config)->sample(20, second);
+      const auto changed_task = kind.make(config);
+      const Batch before = usual_task->sample_held_out(20, first);
+      const Batch after = changed_task->sample_held_out(20, second);
       const bool said = std::ranges::find(kind.settings, name) != kind.settings.end();
       used += said;
       BOOST_TEST(

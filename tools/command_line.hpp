@@ -22,6 +22,7 @@ Command generate_command(CLI::App& program);
 Command inspect_command(CLI::App& program);
 Command report_command(CLI::App& program);
 Command tasks_command(CLI::App& program);
+Command data_command(CLI::App& program);
 Command models_command(CLI::App& program);
 Command bench_command(CLI::App& program);
 Command gradcheck_command(CLI::App& program);

@@ -53,14 +53,16 @@ int run_eval(const CLI::App& app, const Request& request) {
       if (changed == name) parse_setting(name, text, value);
   });
   check_settings(options);
-  // The model's sizes do not depend on the file, and the one it learned from may be gone.
+  // The model's sizes do not depend on the files, and those it learned from may be gone.
   const bool other_text = trained.data.text != options.data.text;
+  const bool other_data = other_text || trained.data.data != options.data.data;
   check(other_text || options.data.valid_share <= trained.data.valid_share, "--valid-share ",
         options.data.valid_share, " reaches into what the run learned from; ",
         trained.data.valid_share, " or less, or another --text");
   trained.data.text = options.data.text;
+  if (other_data) trained.data.data.clear();
   const std::unique_ptr<Task> task = make_task(options), trained_task = make_task(trained);
-  if (!other_text) check_same_data(*trained_task, run.checkpoint());
+  if (!other_data) check_same_data(*trained_task, run.checkpoint());
   check_positions(request, trained, task->length(), trained_task->length());
   trained.precision = "float32";
   LanguageModel model = make_model(trained, *trained_task);
@@ -90,6 +92,7 @@ Command eval_command(CLI::App& program) {
                         if (!option->get_default_str().empty()) option->default_str("as trained");
                       });
   app->get_option("--text")->type_name("FILE");
+  app->get_option("--data")->type_name("DIRECTORY");
   add_setting(*app, "examples", request->examples, "how many examples");
   add_setting(*app, "threads", request->threads, "CPU threads; 0: as trained");
   add_setting(*app, "device", request->device, kDeviceHelp)

@@ -15,8 +15,10 @@ namespace vla {
 namespace {
 
 constexpr Index kMany = std::numeric_limits<Index>::max();
-// Settings that runs of versions before 0.3.0 do not have: their defaults are what those did.
-constexpr std::string_view kSince030[] = {"precision", "graph"};
+// Settings that runs of earlier versions do not have: their defaults are what those did.
+constexpr std::string_view kAddedLater[] = {
+    "precision", "graph",    "items", "depth",          "arguments",     "size-above",
+    "data",      "held-out", "chain", "shortest-chain", "held-out-chain"};
 constexpr std::string_view kPrecisions[] = {"float32", "tf32", "bf16"};
 
 void check_between(const char* name, Index value, Index low, Index high) {
@@ -172,7 +174,8 @@ TrainOptions options_from_json(const std::string& text, const std::string& sourc
   TrainOptions options;
   visit_settings(options, [&](const std::string& name, auto& value, const char*) {
     known.insert(name);
-    if (!json.contains(name) && std::ranges::find(kSince030, name) != std::end(kSince030)) return;
+    if (!json.contains(name) && std::ranges::find(kAddedLater, name) != std::end(kAddedLater))
+      return;
     check(json.contains(name), source, ": setting '", name, "' is missing");
     from_json(source + ": setting '" + name + "'", json[name], value);
   });

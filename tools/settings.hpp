@@ -60,6 +60,18 @@ void visit_task_settings(TaskConfig& data, See&& see) {
   see("delay", data.delay, "delayed-recall: places between a token and its recall; 0: the usual");
   see("text", data.text, "text: the file to learn from, byte by byte");
   see("valid-share", data.valid_share, "text: share of the file, at its end, to evaluate on");
+  see("items", data.items, "selective-copy: tokens to copy; 0: the usual");
+  see("depth", data.depth, "listops: depth of an expression, at most; 0: the usual");
+  see("arguments", data.arguments, "listops: arguments of an operator, at most; 0: the usual");
+  see("size-above", data.size_above,
+      "listops: expressions have more symbols than this; 0: than a quarter of the length");
+  see("data", data.data, "listops: folder of its files, to learn from; none: what is drawn");
+  see("held-out", data.held_out, "listops, of --data: what to evaluate on, val or test");
+  see("chain", data.chain, "ancestor, kinship: facts of an example, at most; 0: the usual");
+  see("shortest-chain", data.shortest_chain,
+      "ancestor, kinship: facts of an example, at least; 0: always as many as --chain");
+  see("held-out-chain", data.held_out_chain,
+      "ancestor, kinship: facts of an example to evaluate on; 0: as of those to learn from");
 }
 
 /// The same for the model.

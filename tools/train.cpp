@@ -53,9 +53,9 @@ int run_train(const CLI::App& app, Request& request) {
   check(!session.resume || !session.force, "--force and --resume exclude each other");
   check(request.resume.empty() || request.out.empty() || request.resume == request.out, "--resume ",
         request.resume, " and --out ", request.out, " name different runs");
-  // A run that is resumed elsewhere finds the file again.
-  if (std::string& text = request.options.data.text; !text.empty())
-    text = std::filesystem::absolute(text).lexically_normal().string();
+  // A run that is resumed elsewhere finds the files again.
+  for (std::string* path : {&request.options.data.text, &request.options.data.data})
+    if (!path->empty()) *path = std::filesystem::absolute(*path).lexically_normal().string();
   session.directory = request.resume.empty() ? request.out : request.resume;
   if (session.resume) {
     check(!session.directory.empty(), "--resume needs the run's directory: --resume RUN");
@@ -91,6 +91,7 @@ Command train_command(CLI::App& program) {
   visit_model_settings(options, adder("Model"));
   visit_training_settings(options, adder("Training"));
   app->get_option("--text")->type_name("FILE");
+  app->get_option("--data")->type_name("DIRECTORY");
   app->get_option("--warm-up")->default_str("a tenth of --steps, 300 at most");
   app->add_option("--out", request->out, "directory of the run")
       ->type_name("RUN")

@@ -1,0 +1,225 @@
+#include "tasks/listops_file.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <unordered_set>
+
+#include "framework/file.hpp"
+#include "tasks/task.hpp"
+
+namespace vla {
+namespace {
+
+constexpr std::string_view kHeader = "Source\tTarget";
+constexpr std::size_t kBlock = std::size_t{1} << 20;
+constexpr std::size_t kLongestLine = std::size_t{1} << 24;
+constexpr Index kRepeats = 10000;  // in a row, after which there is taken to be nothing new
+
+// The lines of a file, read block by block, so that neither a large file nor one without line ends
+// fills the memory.
+class Lines {
+ public:
+  explicit Lines(const std::filesystem::path& path) : path_(path), file_(path) {}
+
+  // The next line, without its end, valid until the next call; false after the last.
+  bool next(std::string_view& line) {
+    std::size_t end = text_.find('\n', start_);
+    while (end == std::string::npos && offset_ < file_.bytes()) {
+      const std::size_t searched = text_.size() - start_;
+      check(searched <= kLongestLine, path_.string(), ", line ", number_ + 1, ": longer than ",
+            kLongestLine, " bytes; expected an expression, a tab and its value");
+      read_block();
+      end = text_.find('\n', searched);
+    }
+    if (start_ == text_.size()) return false;
+    ++number_;
+    line = std::string_view(text_).substr(start_, end == std::string::npos ? end : end - start_);
+    start_ = end == std::string::npos ? text_.size() : end + 1;
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    return true;
+  }
+
+  template <class... Parts>
+  [[noreturn]] void refuse(const Parts&... parts) const {
+    fail(path_.string(), ", line ", number_, ": ", parts...);
+  }
+
+ private:
+  // Drops what was used and appends what comes next in the file.
+  void read_block() {
+    text_.erase(0, start_);
+    start_ = 0;
+    const std::size_t before = text_.size();
+    text_.resize(before + std::min<std::uint64_t>(kBlock, file_.bytes() - offset_));
+    const std::span block = std::span(text_).subspan(before);
+    file_.read(offset_, std::as_writable_bytes(block));
+    offset_ += block.size();
+  }
+
+  std::filesystem::path path_;
+  InputFile file_;
+  std::uint64_t offset_ = 0;  // of what was not read yet
+  std::string text_;          // what was read, used up to start_
+  std::size_t start_ = 0;
+  Index number_ = 0;
+};
+
+// A word for a message, whatever it holds and however long it is.
+std::string shown(std::string_view word) {
+  std::string result(word.substr(0, 20));
+  std::ranges::replace_if(
+      result, [](char letter) { return letter < ' ' || letter > '~'; }, '?');
+  return "'" + result + (word.size() > 20 ? "..'" : "'");
+}
+
+// The symbols of an expression between blanks, without its parentheses.
+ListOpsExpression symbols_of(std::string_view source, Index size_below, const Lines& lines) {
+  ListOpsExpression symbols;
+  while (!source.empty()) {
+    const std::string_view word = source.substr(0, source.find(' '));
+    source.remove_prefix(std::min(source.size(), word.size() + 1));
+    if (word.empty() || word == "(" || word == ")") continue;
+    const std::optional<std::uint8_t> symbol = listops_symbol(word);
+    if (!symbol)
+      lines.refuse("unknown symbol ", shown(word),
+                   "; expected [MIN, [MAX, [MED, [SM, ], a digit, ( or )");
+    symbols.push_back(*symbol);
+    if (static_cast<Index>(symbols.size()) >= size_below)
+      lines.refuse("the expression has ", size_below, " symbols or more; expected less than ",
+                   size_below, ", the length of the sequence");
+  }
+  return symbols;
+}
+
+void add_line(std::string_view line, Index size_below, const Lines& lines, ListOpsSet& set) {
+  const std::size_t tab = line.find('\t');
+  if (tab == std::string_view::npos)
+    lines.refuse("no tab; expected an expression, a tab and its value");
+  const std::string_view target = line.substr(tab + 1);
+  if (target.size() != 1 || target[0] < '0' || target[0] > '9')
+    lines.refuse("target ", shown(target), "; expected a digit, 0 to 9");
+  const ListOpsExpression symbols = symbols_of(line.substr(0, tab), size_below, lines);
+  int value = 0;
+  try {
+    value = listops_value(symbols);
+  } catch (const Error& error) {
+    lines.refuse(error.what(), "; expected one whole expression");
+  }
+  if (value != target[0] - '0')
+    lines.refuse("target ", target, "; expected ", value, ", the value of the expression");
+  set.add(symbols);
+}
+
+// A file that takes its place when it is whole.
+class NewFile {
+ public:
+  explicit NewFile(const std::filesystem::path& path)
+      : path_(path), part_(path.string() + ".part"), stream_(part_, std::ios::binary) {
+    check_stream();
+  }
+  ~NewFile() {
+    std::error_code ignored;
+    if (!done_) std::filesystem::remove(part_, ignored);
+  }
+  NewFile(const NewFile&) = delete;
+  NewFile& operator=(const NewFile&) = delete;
+
+  void write_line(std::string_view line) {
+    stream_ << line << '\n';
+    check_stream();
+  }
+  void finish() {
+    stream_.close();
+    check_stream();
+    std::error_code error;
+    std::filesystem::rename(part_, path_, error);
+    check(!error, "cannot write ", path_.string(), ": ", error.message());
+    done_ = true;
+  }
+
+ private:
+  void check_stream() const {
+    check(stream_.good(), "cannot write ", path_.string(), ": ", std::strerror(errno));
+  }
+
+  std::filesystem::path path_, part_;
+  std::ofstream stream_;
+  bool done_ = false;
+};
+
+// Draws expressions that it has not drawn before.
+class DifferentExpressions {
+ public:
+  DifferentExpressions(const ListOpsGrammar& grammar, Rng rng) : grammar_(grammar), rng_(rng) {}
+
+  ListOpsExpression next() {
+    for (Index repeats = 0; repeats < kRepeats; ++repeats) {
+      ListOpsExpression drawn = next_listops(grammar_, rng_);
+      if (seen_.emplace(drawn.begin(), drawn.end()).second) return drawn;
+    }
+    fail("listops: after ", seen_.size(), " different expressions ", kRepeats,
+         " draws gave no other; a smaller --count or larger expressions are needed");
+  }
+
+ private:
+  ListOpsGrammar grammar_;
+  Rng rng_;
+  std::unordered_set<std::string> seen_;
+};
+
+}  // namespace
+
+std::span<const std::uint8_t> ListOpsSet::operator[](Index i) const {
+  check(i >= 0 && i < size(), "listops: there is no expression ", i, "; 0 to ", size() - 1);
+  const auto place = static_cast<std::size_t>(i);
+  const std::size_t start = place == 0 ? 0 : ends_[place - 1];
+  return symbols().subspan(start, ends_[place] - start);
+}
+
+void ListOpsSet::add(std::span<const std::uint8_t> expression) {
+  symbols_.insert(symbols_.end(), expression.begin(), expression.end());
+  ends_.push_back(symbols_.size());
+}
+
+std::filesystem::path listops_path(const std::filesystem::path& folder, std::string_view split) {
+  return folder / ("basic_" + std::string(split) + ".tsv");
+}
+
+ListOpsSet read_listops(const std::filesystem::path& path, Index size_below) {
+  Lines lines(path);
+  std::string_view line;
+  check(lines.next(line), path.string(), " is empty; expected a first line 'Source<TAB>Target'");
+  if (line != kHeader) lines.refuse("begins with ", shown(line), "; expected 'Source<TAB>Target'");
+  ListOpsSet set;
+  while (lines.next(line)) add_line(line, size_below, lines, set);
+  if (set.size() == 0) lines.refuse("the last; expected expressions after it");
+  return set;
+}
+
+void write_listops(const std::filesystem::path& folder, const ListOpsGrammar& grammar, Index count,
+                   Rng rng) {
+  check(count >= 3, "listops: count ", count, " is not allowed; 3 or more, one for each file");
+  check_listops_grammar(grammar);
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  check(!error, "cannot make ", folder.string(), ": ", error.message());
+  const Index held_out = std::max<Index>(count / 50, 1);
+  NewFile train(listops_path(folder, "train")), val(listops_path(folder, "val")),
+      test(listops_path(folder, "test"));
+  DifferentExpressions expressions(grammar, rng);
+  const auto write = [&](NewFile& file, Index lines) {
+    file.write_line(kHeader);
+    for (; lines > 0; --lines) {
+      const ListOpsExpression next = expressions.next();
+      file.write_line(listops_text(next) + "\t" + std::to_string(listops_value(next)));
+    }
+  };
+  write(train, count - 2 * held_out);
+  write(val, held_out);
+  write(test, held_out);
+  for (NewFile* file : {&train, &val, &test}) file->finish();
+}
+
+}  // namespace vla
