@@ -52,8 +52,8 @@ struct KinshipOptions {
 /// answer follows from the facts: from its first person on, each step composed with the relation
 /// so far. The number of facts is uniform in shortest_chain .. chain; where it is smaller than T
 /// has room for, padding stands in front. Tokens: PAD 0, QUERY 1, 22 words for relations, entities
-/// from 24 on, drawn anew for each example. After CLUTRR (Sinha et al., 2019): it has the same
-/// words but for the siblings-in-law, and tells the facts as stories.
+/// from 24 on, drawn anew for each example. After CLUTRR (Sinha et al., 2019), which
+/// tells such chains as stories.
 class Kinship : public Task {
  public:
   static constexpr Index kQuery = 1, kFirstWord = 2, kFirstEntity = 24;
@@ -64,7 +64,8 @@ class Kinship : public Task {
   Index vocabulary() const override { return options_.vocabulary; }
   Index length() const override;
   /// The accuracy of one answer always, the most frequent: its share of 20000 held-out examples,
-  /// always the same ones (standard deviation 0.003 or less).
+  /// always the same ones (standard deviation 0.003 or less; a little high where several answers
+  /// are about as frequent).
   double chance() const override;
   Batch sample(Index size, Rng& rng) const override;
   Batch sample_held_out(Index size, Rng& rng) const override;

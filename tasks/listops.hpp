@@ -31,8 +31,8 @@ class ListOps : public Task {
   Index length() const override { return options_.length; }
   /// The accuracy of one answer always, the most frequent: 0, or 9, since minima and maxima of
   /// many arguments are those. Drawn expressions: its share of 5000 of them, always the same ones
-  /// (standard deviation 0.005). With data: the share of held-out expressions that have the value
-  /// most frequent in basic_train.tsv.
+  /// (standard deviation 0.005; the larger of two such shares, so a little high). With data: the
+  /// share of held-out expressions that have the value most frequent in basic_train.tsv.
   double chance() const override;
   Batch sample(Index size, Rng& rng) const override;
   Batch sample_held_out(Index size, Rng& rng) const override;

@@ -1,6 +1,7 @@
 // vla data
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iostream>
 #include <memory>
 
@@ -22,6 +23,15 @@ std::string tasks_with_files() {
   for (const TaskKind& kind : task_kinds())
     if (kind.write != nullptr) names += (names.empty() ? "" : ", ") + std::string(kind.name);
   return names;
+}
+
+// Whether examples that are written have this setting; those that are read have some of their own.
+bool is_for_files(std::string_view name) {
+  return name != "data" && name != "held-out" &&
+         std::ranges::any_of(task_kinds(), [&](const TaskKind& kind) {
+           return kind.write != nullptr &&
+                  std::ranges::find(kind.settings, name) != kind.settings.end();
+         });
 }
 
 int run_data(const Request& request) {
@@ -51,8 +61,7 @@ Command data_command(CLI::App& program) {
       ->default_str("");
   visit_task_settings(request->options.data,
                       [&](const std::string& name, auto& value, const char* description) {
-                        if (name != "data" && name != "held-out")
-                          add_setting(*app, name, value, description);
+                        if (is_for_files(name)) add_setting(*app, name, value, description);
                       });
   app->add_option("--out", request->out, "folder of the files")->type_name("DIRECTORY")->required();
   add_setting(*app, "count", request->count, "how many examples");
