@@ -216,7 +216,8 @@ bool has_tensor_core_form(const DeltaRuleSizes& n, DType dtype, Device device) {
   constexpr Index kWidest = 128;
   if (dtype != DType::bfloat16 && dtype != DType::float32) return false;
   if (n.key < 1 || n.value < 1 || std::max(n.key, n.value) > kWidest) return false;
-  if (n.heads * kWidest > std::numeric_limits<int>::max() / kChunk) return false;
+  constexpr Index kMost = std::numeric_limits<int>::max();
+  if (n.heads * kWidest > kMost / kChunk || n.time > kMost - kChunk) return false;
   int needed = 0;
   with_width(n, [&](auto blocks) {
     const int width = decltype(blocks)::value;

@@ -35,10 +35,7 @@ __global__ void __launch_bounds__(PenaltyFormat<T, width>::kThreads)
     const Reporter here{note, at};
     __syncthreads();
     load_tokens(u, in.directions, at, in.n, in.n.key);
-    load_weights(weight, in.weights, at, in.n, [&](float x) {
-      if (!(x >= 0)) here.found(Problem::penalty_weight, x);
-      return x;
-    });
+    load_checked_weights(weight, in.weights, at, in.n, note);
     if (chunk + 1 < segment.end)
       prefetch_tokens(in.directions, ChunkPlace(in.n, segment, chunk + 1), in.n, in.n.key);
     wait_for_copies();

@@ -180,7 +180,7 @@ struct Outgoing {
   /// Writes what was put down, after a __syncthreads(), to vectors (B, T, H, size).
   __device__ void write(T* all, const ChunkPlace& at, const LeastSquaresSizes& n, int size) const {
     T* to = at.vectors(all, n, size);
-    const int stride = static_cast<int>(n.heads) * size;
+    const Index stride = n.heads * size;
     constexpr int kPiece = 16 / sizeof(T);
     if (size % kPiece == 0) {
       for (int i = threadIdx.x; i < kTokens * columns / kPiece; i += blockDim.x) {

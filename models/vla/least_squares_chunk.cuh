@@ -11,21 +11,27 @@ struct Reporter {
   ProblemNote* note;
   ChunkPlace at;
 
-  __device__ void found(Problem problem, double number = 0) const {
+  /// `token`: counted from the chunk's first.
+  __device__ void found(Problem problem, double number = 0, int token = 0) const {
     ProblemNote what;
     what.problem = problem;
     what.number = number;
     what.sequence = at.sequence;
     what.head = at.head;
-    what.time = at.first;
+    what.time = at.first + token;
     report(note, what);
   }
 };
 
-/// sqrt(beta), for beta >= 0.
-__device__ inline float checked_root(float beta, const Reporter& reporter) {
-  if (!(beta >= 0)) reporter.found(Problem::penalty_weight, beta);
-  return sqrtf(beta);
+/// Brings beta of the chunk's tokens as load_weights does; reports one that is not 0 or more.
+__device__ inline void load_checked_weights(float* into, const float* beta, const ChunkPlace& at,
+                                            const LeastSquaresSizes& n, ProblemNote* note) {
+  const float* from = beta ? at.vectors(beta, n, 1) : nullptr;
+  for (int t = threadIdx.x; t < kTokens; t += blockDim.x) {
+    const float weight = t >= at.count ? 0 : from ? from[t * n.heads] : 1;
+    if (!(weight >= 0)) Reporter{note, at}.found(Problem::penalty_weight, weight, t);
+    into[t] = weight;
+  }
 }
 
 /// The shared memory of forward. Some matrices lie where others have been.
@@ -177,8 +183,11 @@ __device__ void start_segment(typename F::Stacked& state, unsigned char* memory,
 #pragma unroll
     for (int j = 0; j < F::kBlocks; ++j) {
       for_tile(state.tiles[j], [&](int row, int column, float& x) {
-        const bool diagonal = kSide * rows.block + row == kSide * j + column;
-        if (diagonal) x += lambda0;
+        const int i = rows.first() + row, k = kSide * j + column;
+        // Of what rounding made unsymmetric, the mean: M may be as small as lambda0 in a direction
+        // that few keys have.
+        x = (x + stacked[k * F::kWidth + i]) / 2;
+        if (i == k) x += lambda0;
       });
       m.store(state.tiles[j], rows.block, j);
       for_tile(state.tiles[j], [&](int row, int column, float& x) {

@@ -193,6 +193,7 @@ bool has_least_squares_steps(const LeastSquaresInputs& in) {
   const DType dtype = in.key.dtype();
   return !in.key.device().is_cpu() && in.key.size(1) <= kFewTokens &&
          (dtype == DType::bfloat16 || dtype == DType::float32) &&
+         (in.weight.dtype() == DType::float32 || in.weight.dtype() == dtype) &&
          std::max(in.key.size(3), in.value.size(3)) <= kWidestPacked &&
          !will_be_recorded({in.query, in.key, in.value, in.weight, in.lambda0});
 }

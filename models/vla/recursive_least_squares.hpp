@@ -30,8 +30,12 @@ struct LeastSquaresResult {
 /// bfloat16 or float32 inputs and heads that are not too wide (see has_fused_least_squares) this is
 /// one node on the tape, parallel over time; elsewhere composed_least_squares. The output has the
 /// type of the inputs, the memory is float32 where they are bfloat16; no gradient flows through
-/// memory and penalty. Throws Error for shapes that do not fit; a negative weight or lambda0 <= 0
-/// is reported as inverse_penalty reports it.
+/// memory and penalty. The fused node sums M in float32: errors are those of float32 (rounding,
+/// with bfloat16 outputs) times the condition number of M, about sum of beta / lambda0 where a
+/// sequence has few different keys. From some 10^6 on they are no longer small, and M may be
+/// reported as not positive definite; composed_least_squares sums in float64. Throws Error for
+/// shapes that do not fit; a negative weight or lambda0 <= 0 is reported as inverse_penalty reports
+/// it.
 LeastSquaresResult recursive_least_squares(const LeastSquaresInputs& inputs,
                                            CallSite site = CallSite::here());
 
@@ -57,8 +61,9 @@ struct LeastSquaresSteps {
 
 /// The same from a state on, token by token and without gradients: for writing, where a step takes
 /// as long as reading and writing the state. Every 64 tokens of the whole sequence A is formed anew
-/// from M, since errors of steps add up. Problems are reported as above; Error for inputs that
-/// has_least_squares_steps refuses or a state that does not fit them.
+/// from M, since errors of steps add up: whether that is due is decided here and not by the kernel,
+/// so that a captured step, replayed, never does it. Problems are reported as above; Error for
+/// inputs that has_least_squares_steps refuses or a state that does not fit them.
 LeastSquaresSteps least_squares_steps(const LeastSquaresInputs& inputs,
                                       const LeastSquaresState& initial);
 

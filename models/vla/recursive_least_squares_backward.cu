@@ -45,9 +45,7 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
     load_tokens(shared.q, in.q, at, in.n, in.n.key);
     load_tokens(shared.v, in.v, at, in.n, in.n.value);
     load_tokens(shared.upstream, upstream, at, in.n, in.n.value);
-    load_weights(shared.root, in.beta, at, in.n, [&](float weight) {
-      return checked_root(weight, {note, at});
-    });
+    load_weights(shared.root, in.beta, at, in.n, [](float weight) { return sqrtf(weight); });
     if (rows.of_values) store(state, shared.memory, rows.first());
     if (chunk + 1 < segment.end) {
       const ChunkPlace next(in.n, segment, chunk + 1);

@@ -21,7 +21,8 @@ namespace {
 // [M; N] of a segment without its past: [K; V]^T (beta K).
 template <class T, int width>
 __global__ void __launch_bounds__(Format<T, width>::kThreads)
-    segment_sums(const LeastSquaresArrays<T> in, const Segments segments, float* sums) {
+    segment_sums(const LeastSquaresArrays<T> in, const Segments segments, float* sums,
+                 ProblemNote* note) {
   using F = Format<T, width>;
   extern __shared__ __align__(16) unsigned char memory[];
   const auto k = split_at<typename F::Tokens>(memory, kTokens);
@@ -37,7 +38,7 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads)
     __syncthreads();
     load_tokens(k, in.k, at, in.n, in.n.key);
     load_tokens(v, in.v, at, in.n, in.n.value);
-    load_weights(beta, in.beta, at, in.n, [](float weight) { return weight; });
+    load_checked_weights(beta, in.beta, at, in.n, note);
     if (chunk + 1 < segment.end) {
       const ChunkPlace next(in.n, segment, chunk + 1);
       prefetch_tokens(in.k, next, in.n, in.n.key);
@@ -87,9 +88,7 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
     load_tokens(into.k, in.k, at, in.n, in.n.key);
     load_tokens(into.q, in.q, at, in.n, in.n.key);
     load_tokens(into.v, in.v, at, in.n, in.n.value);
-    load_weights(into.root, in.beta, at, in.n, [&](float weight) {
-      return checked_root(weight, {note, at});
-    });
+    load_weights(into.root, in.beta, at, in.n, [](float weight) { return sqrtf(weight); });
   };
   for (Index chunk = segment.first; chunk < segment.end; ++chunk) {
     const ChunkPlace at(in.n, segment, chunk);
@@ -139,7 +138,7 @@ Tensor run(const LeastSquaresArrays<T>& in, const LeastSquaresOutputs<T>& out, D
       segment_sums<T, width>,
       Grid{blocks, F::kThreads,
            static_cast<std::size_t>(2 * F::Tokens::bytes(kTokens) + F::Weighted::bytes(kTokens))},
-      in, segments, sums);
+      in, segments, sums, problem_note(device));
   add_up_segments(segments, 2 * width * width, sums, totals.mutable_data<float>(), false, device);
   Launch("least_squares attend", device)(attend<T, width>,
                                          Grid{blocks, F::kThreads, ChunkMemory<F>::kBytes}, in,

@@ -79,10 +79,9 @@ Var Vla::advance(const Var& x, const Carry& carry) {
                                   .weight = f.weight,
                                   .lambda0 = f.penalty.lambda0};
   const bool least_squares = options_.penalty == PenaltyKind::key && !options_.forget &&
-                             options_.restore_period == 0 && options_.form != OperatorForm::step;
-  const bool by_steps = least_squares && options_.form == OperatorForm::automatic &&
-                        carry.streams() && has_least_squares_steps(inputs);
-  if (by_steps) {
+                             options_.restore_period == 0 &&
+                             options_.form == OperatorForm::automatic;
+  if (least_squares && carry.streams() && has_least_squares_steps(inputs)) {
     const LeastSquaresSteps steps =
         least_squares_steps(inputs, carried_least_squares(inputs, carry));
     leave(steps.state, carry);

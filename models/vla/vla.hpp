@@ -14,10 +14,11 @@ struct VlaOptions {
   AttentionOptions attention;
   FeatureMap feature_map = FeatureMap::elu_plus_one;
   PenaltyKind penalty = PenaltyKind::key;
-  Index rank = 1;                               ///< directions per token with PenaltyKind::learned
-  bool forget = false;                          ///< a learned gamma per token and head
-  Index restore_period = 0;                     ///< see InversePenaltyOptions
-  OperatorForm form = OperatorForm::automatic;  ///< of both operators
+  Index rank = 1;            ///< directions per token with PenaltyKind::learned
+  bool forget = false;       ///< a learned gamma per token and head
+  Index restore_period = 0;  ///< see InversePenaltyOptions
+  /// Of both operators; automatic: one operator for both where there is one.
+  OperatorForm form = OperatorForm::automatic;
   double unit_floor = 1e-6;
   double lambda_floor = 0.01;
   double lambda_start = 0.1;
