@@ -25,9 +25,8 @@ struct PenaltyMemory {
   static constexpr int kTokenBytes = F::Tokens::bytes(kTokens);
   static constexpr int kFeatureBytes = F::Features::bytes(F::kWidth);
   static constexpr int kScoreBytes = ChunkMemory<F>::kScoreBytes;
-  static constexpr int kChunkBytes =
+  static constexpr int kBytes =
       kRootBytes + 2 * kTokenBytes + kFeatureBytes + kScoreBytes + F::Scores::bytes(kTokens);
-  static constexpr int kBytes = std::max(kChunkBytes, ChunkMemory<F>::kStartBytes);
 
   float* root;                   // sqrt(weight)
   typename F::Tokens u, x;       // u, then the upstream gradient

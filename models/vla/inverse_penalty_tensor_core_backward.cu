@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(PenaltyFormat<T, width>::kThreads,
     __syncthreads();
     load_tokens(shared.u, in.directions, at, in.n, in.n.key);
     load_tokens(shared.x, in.x, at, in.n, in.n.key);
-    load_weights(shared.root, in.weights, at, in.n, [](float weight) { return sqrtf(weight); });
+    load_roots(shared.root, in.weights, at, in.n);
     prefetch_tokens(upstream, at, in.n, in.n.key);
     if (chunk + 1 < segment.end) {
       const ChunkPlace next(in.n, segment, chunk + 1);
@@ -126,6 +126,7 @@ __global__ void __launch_bounds__(PenaltyFormat<T, width>::kThreads,
     for_tile(state.tiles[j], [&](int row, int column, float& x) {
       x += after[Index(kSide * j + column) * width + rows.first() + row];
     });
+  float weight = weight_of(in.weights, ChunkPlace(in.n, segment, segment.end - 1), in.n);
   for (Index chunk = segment.end - 1; chunk >= segment.first; --chunk) {
     const ChunkPlace at(in.n, segment, chunk);
     const SolvedChunk<F> from(solved_chunks, segments, segment, chunk);
@@ -133,9 +134,11 @@ __global__ void __launch_bounds__(PenaltyFormat<T, width>::kThreads,
     load_tokens(shared.u, in.directions, at, in.n, in.n.key);
     load_features<F>(shared.y, from.y);
     load_features<F>(shared.h, from.h);
-    load_weights(shared.factor, in.weights, at, in.n, [](float weight) { return -weight; });
+    put_weights(shared.factor, -weight);
     if (chunk > segment.first) {
-      prefetch_tokens(in.directions, ChunkPlace(in.n, segment, chunk - 1), in.n, in.n.key);
+      const ChunkPlace next(in.n, segment, chunk - 1);
+      weight = weight_of(in.weights, next, in.n);
+      prefetch_tokens(in.directions, next, in.n, in.n.key);
       prefetch_features<F>(SolvedChunk<F>(solved_chunks, segments, segment, chunk - 1).y);
     }
     wait_for_copies();
@@ -193,7 +196,7 @@ void run(const TensorCorePenalty<T>& in, const Tensor& starts, const T* upstream
   BFloat16* chunks = solved.mutable_data<BFloat16>();
   float* sums = products.mutable_data<float>();
   Launch("inverse_penalty solve again", device)(
-      solve_again<T, width>, Grid{blocks, F::kThreads, PenaltyMemory<F>::kChunkBytes}, in, segments,
+      solve_again<T, width>, Grid{blocks, F::kThreads, PenaltyMemory<F>::kBytes}, in, segments,
       starts.data<float>(), upstream, chunks, out.x, sums, problem_note(device));
   add_up_segments(segments, width * width, sums, totals.mutable_data<float>(), true, device);
   Launch("inverse_penalty differentiate", device)(

@@ -29,7 +29,6 @@ struct Format {
   static constexpr int kAtOnce = !kNarrow || width_ > 64 ? 1 : has_values ? 2 : 3;
 
   using Tokens = Split<kInput, kWidth>;     // (kTokens, width)
-  using Weighted = Split<kInner, kWidth>;   // (kTokens, width)
   using Features = Split<kInner, kTokens>;  // (width, kTokens)
   using Scores = Split<kInner, kTokens>;    // (kTokens, kTokens)
   using State = Split<kInner, kWidth>;      // (width, width)
@@ -142,13 +141,25 @@ __device__ void prefetch_tokens(const T* all, const ChunkPlace& at, const LeastS
     prefetch(from + i / lines * (n.heads * bytes) + i % lines * kLine);
 }
 
-/// Brings function(beta) of the chunk's tokens, 0 for those beyond its end; beta may be null for 1.
-template <class Function>
-__device__ void load_weights(float* into, const float* beta, const ChunkPlace& at,
-                             const LeastSquaresSizes& n, Function function) {
+/// Brings sqrt(beta) of the chunk's tokens, 0 for those beyond its end; beta may be null for 1.
+__device__ inline void load_roots(float* into, const float* beta, const ChunkPlace& at,
+                                  const LeastSquaresSizes& n) {
   const float* from = beta ? at.vectors(beta, n, 1) : nullptr;
   for (int t = threadIdx.x; t < kTokens; t += blockDim.x)
-    into[t] = t < at.count ? function(from ? from[t * n.heads] : 1) : 0;
+    into[t] = t < at.count ? sqrtf(from ? from[t * n.heads] : 1) : 0;
+}
+
+/// beta of the chunk's token threadIdx.x, 0 beyond its end; beta may be null for 1. It is asked for
+/// a chunk ahead and put into shared memory when its turn comes, so that nobody waits for it.
+__device__ inline float weight_of(const float* beta, const ChunkPlace& at,
+                                  const LeastSquaresSizes& n) {
+  const int t = threadIdx.x;
+  return t >= at.count ? 0 : beta ? at.vectors(beta, n, 1)[t * n.heads] : 1;
+}
+/// Puts down weights of the tokens, a thread for each.
+__device__ inline void put_weights(float* into, float weight) {
+  static_assert(kTokens <= 2 * kWarp);  // the fewest threads that a block has
+  if (threadIdx.x < kTokens) into[threadIdx.x] = weight;
 }
 
 /// Multiplies column t by factor[t].

@@ -23,16 +23,34 @@ struct Reporter {
   }
 };
 
-/// Brings beta of the chunk's tokens as load_weights does; reports one that is not 0 or more.
-__device__ inline void load_checked_weights(float* into, const float* beta, const ChunkPlace& at,
-                                            const LeastSquaresSizes& n, ProblemNote* note) {
-  const float* from = beta ? at.vectors(beta, n, 1) : nullptr;
-  for (int t = threadIdx.x; t < kTokens; t += blockDim.x) {
-    const float weight = t >= at.count ? 0 : from ? from[t * n.heads] : 1;
-    if (!(weight >= 0)) Reporter{note, at}.found(Problem::penalty_weight, weight, t);
-    into[t] = weight;
+/// Where warps of values put Q S^T down while they solve, if registers are short.
+template <class F>
+struct Parked {
+  static constexpr bool kUsed = F::kWidth > 64;
+  static constexpr int kOfThread = kTokenBlocks * 8;
+  static constexpr int kLanes = F::kBlocks * kWarp;
+  static constexpr int kBytes = kUsed ? kLanes * kOfThread * static_cast<int>(sizeof(float)) : 0;
+  float* data;
+
+  /// Calls work(element of the strip, its place).
+  template <class Work>
+  __device__ void for_all(typename F::OfTokens& strip, Work work) const {
+    float* own = data + threadIdx.x % kLanes;
+#pragma unroll
+    for (int j = 0; j < kTokenBlocks; ++j)
+#pragma unroll
+      for (int i = 0; i < 2; ++i)
+#pragma unroll
+        for (int e = 0; e < 4; ++e)
+          work(strip.tiles[j].values[i][e], own[((j * 2 + i) * 4 + e) * kLanes]);
   }
-}
+  __device__ void put(typename F::OfTokens& strip) const {
+    if constexpr (kUsed) for_all(strip, [](float x, float& place) { place = x; });
+  }
+  __device__ void take_back(typename F::OfTokens& strip) const {
+    if constexpr (kUsed) for_all(strip, [](float& x, float place) { x = place; });
+  }
+};
 
 /// The shared memory of forward. Some matrices lie where others have been.
 template <class F>
@@ -45,11 +63,9 @@ struct ChunkMemory {
   /// Two, so that the next chunk's tokens come while this one's are used.
   static constexpr int kBuffers = F::kNarrow ? 2 : 1;
   static constexpr int kBufferBytes = kRootBytes + 3 * kTokenBytes;
-  static constexpr int kChunkBytes =
-      kBuffers * kBufferBytes + kFeatureBytes + kScoreBytes + F::Scores::bytes(kTokens);
-  static constexpr int kStartBytes =
-      Symmetric<F::kBlocks>::kBytes + Split<3, F::kWidth>::bytes(F::kWidth);
-  static constexpr int kBytes = std::max(kChunkBytes, kStartBytes);
+  static constexpr int kPlaces = kBuffers * kBufferBytes + kFeatureBytes + kScoreBytes;
+  static constexpr int kParkedAt = kPlaces + F::Scores::bytes(kTokens);
+  static constexpr int kBytes = kParkedAt + Parked<F>::kBytes;
 
   struct Buffer {
     float* root;  // sqrt(beta)
@@ -60,13 +76,15 @@ struct ChunkMemory {
   Symmetric<kTokenBlocks> gram;  // I + U A U^T, then
   typename F::Scores scores;     // tril(Q W^T)
   typename F::Scores factor;     // L
+  Parked<F> parked;
 
   __device__ explicit ChunkMemory(unsigned char* memory)
       : buffers(memory),
         w(split_at<typename F::Features>(memory += kBuffers * kBufferBytes, F::kWidth)),
         gram{reinterpret_cast<float*>(memory += kFeatureBytes)},
         scores(split_at<typename F::Scores>(memory, kTokens)),
-        factor(split_at<typename F::Scores>(memory + kScoreBytes, kTokens)) {}
+        factor(split_at<typename F::Scores>(memory + kScoreBytes, kTokens)),
+        parked{reinterpret_cast<float*>(buffers + kParkedAt)} {}
 
   __device__ Buffer buffer(Index chunk) const {
     unsigned char* place = buffers + (kBuffers == 1 ? 0 : chunk % 2 * kBufferBytes);
@@ -156,54 +174,6 @@ bool dispatch_width(int width, Function&& function) {
     return true;
   if constexpr (std::is_same_v<T, BFloat16>) return at_most(std::integral_constant<int, 128>());
   return false;
-}
-
-/// weighted <- beta k for the vectors of a chunk's tokens.
-template <class F>
-__device__ void weigh_tokens(const typename F::Tokens& k, const float* beta,
-                             const typename F::Weighted& weighted) {
-  for (int block = threadIdx.x / kWarp; block < kTokenBlocks * F::kBlocks; block += F::kWarps) {
-    const int i = block / F::kBlocks, j = block % F::kBlocks;
-    Tile tile = load_sum(k, kSide * i, kSide * j);
-    for_tile(tile, [&](int t, int, float& x) { x *= beta[kSide * i + t]; });
-    store(tile, weighted, kSide * i, kSide * j);
-  }
-}
-
-/// A and S from M - lambda0 I and N, in place.
-template <class F>
-__device__ void start_segment(typename F::Stacked& state, unsigned char* memory, float lambda0,
-                              float* stacked, const WarpRows& rows, const Reporter& reporter) {
-  const Symmetric<F::kBlocks> m{reinterpret_cast<float*>(memory)};
-  const auto factor = split_at<Split<3, F::kWidth>>(memory + m.kBytes, F::kWidth);
-  if (threadIdx.x == 0 && !(lambda0 > 0 && isfinite(lambda0)))
-    reporter.found(Problem::lambda0, lambda0);
-  if (!rows.of_values) {
-    read_rows(state, stacked, rows.first_stacked<F>());
-#pragma unroll
-    for (int j = 0; j < F::kBlocks; ++j) {
-      for_tile(state.tiles[j], [&](int row, int column, float& x) {
-        const int i = rows.first() + row, k = kSide * j + column;
-        // Of what rounding made unsymmetric, the mean: M may be as small as lambda0 in a direction
-        // that few keys have.
-        x = (x + stacked[k * F::kWidth + i]) / 2;
-        if (i == k) x += lambda0;
-      });
-      m.store(state.tiles[j], rows.block, j);
-      for_tile(state.tiles[j], [&](int row, int column, float& x) {
-        x = kSide * rows.block + row == kSide * j + column;
-      });
-    }
-  } else {
-    read_rows(state, stacked, rows.first_stacked<F>());
-  }
-  __syncthreads();
-  if (!factorize<FirstWarps<F::kWarps>>(m, factor)) {
-    if (threadIdx.x == 0) reporter.found(Problem::penalty_not_definite);
-  }
-  divide_by_transposed(state, factor);
-  divide_by(state, factor);
-  write_rows(state, stacked, rows.first_stacked<F>());
 }
 
 /// The warp's rows of [W Z]^T = (L^-1 [U A, sqrt(beta) V - U S^T])^T, with L left in `factor`. k, v

@@ -30,10 +30,11 @@ struct LeastSquaresResult {
 /// bfloat16 or float32 inputs and heads that are not too wide (see has_fused_least_squares) this is
 /// one node on the tape, parallel over time; elsewhere composed_least_squares. The output has the
 /// type of the inputs, the memory is float32 where they are bfloat16; no gradient flows through
-/// memory and penalty. The fused node sums M in float32: errors are those of float32 (rounding,
-/// with bfloat16 outputs) times the condition number of M, about sum of beta / lambda0 where a
-/// sequence has few different keys. From some 10^6 on they are no longer small, and M may be
-/// reported as not positive definite; composed_least_squares sums in float64. Throws Error for
+/// memory and penalty. The fused node adds up chunks of 64 tokens in float64, but tokens of a chunk
+/// in float32, and goes through a chunk in float32 (gradients of bfloat16 inputs: 16 bits): where a
+/// sequence has so few different keys that M's condition number, sum of beta / lambda0 of one key,
+/// approaches 10^6, o is wrong by a percent and gradients by tens of percents; see
+/// cuda_least_squares/few_different_keys in the tests. Throws Error for
 /// shapes that do not fit; a negative weight or lambda0 <= 0 is reported as inverse_penalty reports
 /// it.
 LeastSquaresResult recursive_least_squares(const LeastSquaresInputs& inputs,

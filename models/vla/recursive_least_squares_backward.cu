@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
     load_tokens(shared.q, in.q, at, in.n, in.n.key);
     load_tokens(shared.v, in.v, at, in.n, in.n.value);
     load_tokens(shared.upstream, upstream, at, in.n, in.n.value);
-    load_weights(shared.root, in.beta, at, in.n, [](float weight) { return sqrtf(weight); });
+    load_roots(shared.root, in.beta, at, in.n);
     if (rows.of_values) store(state, shared.memory, rows.first());
     if (chunk + 1 < segment.end) {
       const ChunkPlace next(in.n, segment, chunk + 1);
@@ -94,6 +94,22 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
   }
 }
 
+// What upstream_sums reads of a chunk; with two places the next chunk comes while one is used.
+template <class F>
+struct UpstreamBuffer {
+  static constexpr int kFeatureBytes = F::Features::bytes(F::kWidth);
+  static constexpr int kBuffers = F::kNarrow ? 2 : 1;
+  static constexpr int kBytes = 2 * kFeatureBytes + F::Tokens::bytes(kTokens);
+  static_assert(kBuffers * kBytes <= FirstAdjointMemory<F>::kBytes);  // so there is room
+  typename F::Features y, h;
+  typename F::Tokens gradient;
+
+  __device__ UpstreamBuffer(unsigned char* memory, Index chunk)
+      : y(split_at<typename F::Features>(memory += chunk % kBuffers * kBytes, F::kWidth)),
+        h(split_at<typename F::Features>(memory + kFeatureBytes, F::kWidth)),
+        gradient(split_at<typename F::Tokens>(memory + 2 * kFeatureBytes, kTokens)) {}
+};
+
 // [sum of h y^T; sum of dO y^T] of a segment.
 template <class T, int width>
 __global__ void __launch_bounds__(Format<T, width>::kThreads)
@@ -101,21 +117,26 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads)
                   const T* upstream, float* sums) {
   using F = Format<T, width>;
   extern __shared__ __align__(16) unsigned char memory[];
-  const auto y = split_at<typename F::Features>(memory, width);
-  const auto h = split_at<typename F::Features>(memory + y.bytes(width), width);
-  const auto gradient = split_at<typename F::Tokens>(memory + 2 * y.bytes(width), kTokens);
   const WarpRows rows = WarpRows::mine<F>();
   const SegmentPlace segment = segments.place(blockIdx.x);
   typename F::Stacked sum;
   clear(sum);
-  for (Index chunk = segment.first; chunk < segment.end; ++chunk) {
+  const auto load = [&](Index chunk) {
     const SolvedChunk<F> from(solved_chunks, segments, segment, chunk);
-    __syncthreads();
-    load_features<F>(y, from.y);
-    load_features<F>(h, from.h);
-    load_tokens(gradient, upstream, ChunkPlace(n, segment, chunk), n, n.value);
+    const UpstreamBuffer<F> into(memory, chunk);
+    load_features<F>(into.y, from.y);
+    load_features<F>(into.h, from.h);
+    load_tokens(into.gradient, upstream, ChunkPlace(n, segment, chunk), n, n.value);
+  };
+  for (Index chunk = segment.first; chunk < segment.end; ++chunk) {
+    if (UpstreamBuffer<F>::kBuffers == 1 || chunk == segment.first) {
+      __syncthreads();
+      load(chunk);
+    }
     wait_for_copies();
     __syncthreads();
+    if (UpstreamBuffer<F>::kBuffers > 1 && chunk + 1 < segment.end) load(chunk + 1);
+    const auto [y, h, gradient] = UpstreamBuffer<F>(memory, chunk);
 #pragma unroll
     for (int p = 0; p < kTokenBlocks; ++p) {
       const auto of_y = [&](int j) { return load_right<true>(y, kSide * j, kSide * p); };
@@ -148,6 +169,7 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
       for_tile(state.tiles[j], [&](int row, int column, float& x) {
         x += after[Index(kSide * j + column) * width + rows.first() + row];
       });
+  float weight = weight_of(in.beta, ChunkPlace(in.n, segment, segment.end - 1), in.n);
   for (Index chunk = segment.end - 1; chunk >= segment.first; --chunk) {
     const ChunkPlace at(in.n, segment, chunk);
     const SolvedChunk<F> from(solved_chunks, segments, segment, chunk);
@@ -157,14 +179,14 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
     load_tokens(shared.upstream, upstream, at, in.n, in.n.value);
     load_features<F>(shared.y, from.y);
     load_features<F>(shared.h, from.h);
-    load_weights(shared.weight, in.beta, at, in.n, [](float weight) { return weight; });
+    put_weights(shared.weight, weight);
     if (rows.of_values) store(state, shared.memory, rows.first());
     if (chunk > segment.first) {
       const ChunkPlace next(in.n, segment, chunk - 1);
       prefetch_tokens(in.k, next, in.n, in.n.key);
       prefetch_tokens(in.v, next, in.n, in.n.value);
       prefetch_tokens(upstream, next, in.n, in.n.value);
-      prefetch_tokens(in.beta, next, in.n, 1);
+      weight = weight_of(in.beta, next, in.n);
       prefetch_features<F>(SolvedChunk<F>(solved_chunks, segments, segment, chunk - 1).y);
     }
     wait_for_copies();
@@ -260,10 +282,10 @@ void run(const LeastSquaresArrays<T>& in, const Tensor& states, const T* upstrea
   Launch("least_squares solve again", device)(
       solve_again<T, width>, Grid{blocks, F::kThreads, FirstAdjointMemory<F>::kBytes}, in, segments,
       states.data<float>(), upstream, chunks, out.q, problem_note(device));
-  constexpr std::size_t kSumBytes = 2 * F::Features::bytes(width) + F::Tokens::bytes(kTokens);
   Launch("least_squares upstream sums", device)(
-      upstream_sums<T, width>, Grid{blocks, F::kThreads, kSumBytes}, in.n, segments, chunks,
-      upstream, sums.mutable_data<float>());
+      upstream_sums<T, width>,
+      Grid{blocks, F::kThreads, UpstreamBuffer<F>::kBuffers * UpstreamBuffer<F>::kBytes}, in.n,
+      segments, chunks, upstream, sums.mutable_data<float>());
   add_up_segments(segments, 2 * width * width, sums.mutable_data<float>(),
                   totals.mutable_data<float>(), true, device);
   Launch("least_squares differentiate", device)(

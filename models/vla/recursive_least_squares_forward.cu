@@ -3,9 +3,9 @@
 // segments do not wait for each other: there is no scan.
 //
 //   segment_sums    what each segment adds to M and N, stacked
-//   prefix_sums     M - lambda0 I and N before each segment, and after the last
-//   attend          A = M^-1 and S = N A at the start of a segment, then its chunks: with
-//                   u = sqrt(beta) k and A, S as a chunk begins,
+//   scan_segments   M - lambda0 I and N before each segment, and after the last
+//   start_kernel    A = M^-1 and S = N A at the start of each segment
+//   attend          the chunks of a segment: with u = sqrt(beta) k and A, S as a chunk begins,
 //                     L L^T = I + U A U^T,   [W Z] = L^-1 [U A, sqrt(beta) V - U S^T],
 //                     O = Q S^T + tril(Q W^T) Z,   A <- A - W^T W,   S <- S + Z^T W
 //                   (the Kalman filter in square-root form, for a chunk of observations at once).
@@ -13,49 +13,10 @@
 // Products are taken with the parts that Format names: two for bfloat16 inputs (error of o about
 // 1e-5 before it is rounded to bfloat16), three for float32.
 #include "models/vla/least_squares_chunk.cuh"
-#include "models/vla/least_squares_segments.cuh"
+#include "models/vla/least_squares_sums.cuh"
 
 namespace vla::cuda {
 namespace {
-
-// [M; N] of a segment without its past: [K; V]^T (beta K).
-template <class T, int width>
-__global__ void __launch_bounds__(Format<T, width>::kThreads)
-    segment_sums(const LeastSquaresArrays<T> in, const Segments segments, float* sums,
-                 ProblemNote* note) {
-  using F = Format<T, width>;
-  extern __shared__ __align__(16) unsigned char memory[];
-  const auto k = split_at<typename F::Tokens>(memory, kTokens);
-  const auto v = split_at<typename F::Tokens>(memory + k.bytes(kTokens), kTokens);
-  const auto weighted = split_at<typename F::Weighted>(memory + 2 * k.bytes(kTokens), kTokens);
-  __shared__ float beta[kTokens];
-  const WarpRows rows = WarpRows::mine<F>();
-  const SegmentPlace segment = segments.place(blockIdx.x);
-  typename F::Stacked sum;
-  clear(sum);
-  for (Index chunk = segment.first; chunk < segment.end; ++chunk) {
-    const ChunkPlace at(in.n, segment, chunk);
-    __syncthreads();
-    load_tokens(k, in.k, at, in.n, in.n.key);
-    load_tokens(v, in.v, at, in.n, in.n.value);
-    load_checked_weights(beta, in.beta, at, in.n, note);
-    if (chunk + 1 < segment.end) {
-      const ChunkPlace next(in.n, segment, chunk + 1);
-      prefetch_tokens(in.k, next, in.n, in.n.key);
-      prefetch_tokens(in.v, next, in.n, in.n.value);
-    }
-    wait_for_copies();
-    __syncthreads();
-    weigh_tokens<F>(k, beta, weighted);
-    __syncthreads();
-    const typename F::Tokens vectors = either(rows.of_values, v, k);
-#pragma unroll
-    for (int p = 0; p < kTokenBlocks; ++p)
-      add_outer(sum, load_left<true>(vectors, kSide * p, kSide * rows.block),
-                [&](int j) { return load_right(weighted, kSide * p, kSide * j); });
-  }
-  write_rows(sum, sums + segments.offset(blockIdx.x, width), rows.first_stacked<F>());
-}
 
 // The rows from first_row on of a matrix (rows, columns), without their padding.
 template <int n>
@@ -70,25 +31,22 @@ __device__ void write_unpadded(Strip<n>& strip, float* to, int first_row, int ro
 
 template <class T, int width>
 __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::kAtOnce)
-    attend(const LeastSquaresArrays<T> in, const Segments segments, float* states,
+    attend(const LeastSquaresArrays<T> in, const Segments segments, const float* starts,
            const LeastSquaresOutputs<T> out, ProblemNote* note) {
   using F = Format<T, width>;
   extern __shared__ __align__(16) unsigned char memory[];
   const ChunkMemory<F> shared(memory);
   const WarpRows rows = WarpRows::mine<F>();
   const SegmentPlace segment = segments.place(blockIdx.x);
-  const ChunkPlace begin(in.n, segment, segment.first);
-  const Reporter reporter{note, begin};
   typename F::Stacked state;
-  start_segment<F>(state, memory, in.lambda0[begin.head],
-                   states + segments.offset(blockIdx.x, width), rows, reporter);
+  read_rows(state, starts + segments.offset(blockIdx.x, width), rows.first_stacked<F>());
   const auto load = [&](Index chunk) {
     const ChunkPlace at(in.n, segment, chunk);
     const auto into = shared.buffer(chunk);
     load_tokens(into.k, in.k, at, in.n, in.n.key);
     load_tokens(into.q, in.q, at, in.n, in.n.key);
     load_tokens(into.v, in.v, at, in.n, in.n.value);
-    load_weights(into.root, in.beta, at, in.n, [](float weight) { return sqrtf(weight); });
+    load_roots(into.root, in.beta, at, in.n);
   };
   for (Index chunk = segment.first; chunk < segment.end; ++chunk) {
     const ChunkPlace at(in.n, segment, chunk);
@@ -104,8 +62,9 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
     const auto solved = solve_chunk<F>(state, tokens.k, tokens.v, tokens.root, shared.w,
                                        shared.gram, shared.factor, rows, {note, at}, [&] {
                                          clear(output);
-                                         if (rows.of_values)
-                                           add_times_transposed<F::kInner>(output, state, tokens.q);
+                                         if (!rows.of_values) return;
+                                         add_times_transposed<F::kInner>(output, state, tokens.q);
+                                         shared.parked.put(output);
                                        });
     if (!rows.of_values) store(solved, shared.w, rows.first());
     __syncthreads();
@@ -114,6 +73,7 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
     __syncthreads();
     const auto outgoing = outgoing_at<T>(tokens.q);
     if (rows.of_values) {
+      shared.parked.take_back(output);
       add_scores<F>(output, solved, shared.scores);
       outgoing.put(output, rows.first());
     }
@@ -130,22 +90,13 @@ template <class T, int width>
 Tensor run(const LeastSquaresArrays<T>& in, const LeastSquaresOutputs<T>& out, Device device) {
   using F = Format<T, width>;
   const Segments segments = segments_for(in.n, F::kAtOnce, device);
-  Tensor states({segments.total(), 2 * width, width}, DType::float32, device);
-  float* sums = states.mutable_data<float>();
-  Tensor totals({in.n.all_heads(), 2 * width, width}, DType::float32, device);
-  const auto blocks = dim3(static_cast<unsigned>(segments.total()));
-  Launch("least_squares sums", device)(
-      segment_sums<T, width>,
-      Grid{blocks, F::kThreads,
-           static_cast<std::size_t>(2 * F::Tokens::bytes(kTokens) + F::Weighted::bytes(kTokens))},
-      in, segments, sums, problem_note(device));
-  add_up_segments(segments, 2 * width * width, sums, totals.mutable_data<float>(), false, device);
-  Launch("least_squares attend", device)(attend<T, width>,
-                                         Grid{blocks, F::kThreads, ChunkMemory<F>::kBytes}, in,
-                                         segments, sums, out, problem_note(device));
-  if (out.penalty)
-    write_penalty(in.n, {totals.data<float>(), 2 * width, width}, in.lambda0, out.penalty, device);
-  return states;
+  const Tensor starts = segment_starts<T, width, true>({in.n, in.k, in.v, in.beta}, in.lambda0,
+                                                       segments, out.penalty, device);
+  Launch("least_squares attend", device)(
+      attend<T, width>,
+      Grid{dim3(static_cast<unsigned>(segments.total())), F::kThreads, ChunkMemory<F>::kBytes}, in,
+      segments, starts.data<float>(), out, problem_note(device));
+  return starts;
 }
 
 }  // namespace
@@ -157,8 +108,8 @@ bool least_squares_fits(Index key, Index value, DType dtype, Device device) {
     using T = decltype(zero);
     return dispatch_width<T>(static_cast<int>(std::max(key, value)), [&](auto width) {
       using F = Format<T, width>;
-      needed = std::max(
-          {ChunkMemory<F>::kBytes, FirstAdjointMemory<F>::kBytes, LastAdjointMemory<F>::kBytes});
+      needed = std::max<std::size_t>({ChunkMemory<F>::kBytes, FirstAdjointMemory<F>::kBytes,
+                                      LastAdjointMemory<F>::kBytes, start_bytes(width)});
     });
   };
   const bool narrow_enough = dtype == DType::bfloat16 ? need(BFloat16()) : need(float());
