@@ -89,8 +89,9 @@ __device__ void load_stage(const Team& team, const Scan<T>& scan,
   if (backward) begin_load(team, stage.z, keys(scan.z), kChunk);
   if constexpr (kIsNarrow<T>) {
     const auto values = [&](const T* x) { return rows_of_chunk(sizes, x, sizes.value, at); };
-    begin_load(team, stage.x, values(scan.x), kChunk, first_value, slices * kSide);
-    if (backward) begin_load(team, stage.y, values(scan.y), kChunk, first_value, slices * kSide);
+    if (scan.x) begin_load(team, stage.x, values(scan.x), kChunk, first_value, slices * kSide);
+    if (backward && scan.y)
+      begin_load(team, stage.y, values(scan.y), kChunk, first_value, slices * kSide);
   }
 }
 
@@ -159,12 +160,14 @@ __device__ void advance(const Scan<T>& scan, const Stage<T, n, backward>& stage,
   const auto values_at = [&](auto* x) { return rows_of_chunk(scan.n, x, scan.n.value, at); };
   Tokens e, y;
   e.each(place, [&](Tile& tile, int j) {
-    if constexpr (kIsNarrow<T>)
+    if (!scan.x)
+      clear(tile);
+    else if constexpr (kIsNarrow<T>)
       tile = load_tile<true>(stage.x, kSide * j, kSide * place.slice);
     else
       tile = read_transposed(values_at(scan.x), kSide * j, place.row);
   });
-  if constexpr (backward && !kIsNarrow<T>) {
+  if (backward && !kIsNarrow<T> && scan.y) {
     y.each(place, [&](Tile& tile, int j) {
       tile = read_transposed(values_at(scan.y), kSide * j, place.row);
     });
@@ -195,7 +198,7 @@ __device__ void advance(const Scan<T>& scan, const Stage<T, n, backward>& stage,
     add_sums<kParts, kChunkTiles>(
         state, place, -kSign, [&](int p) { return e.left(exchange.errors, p); },
         [&](int p, int j) { return load_right(stage.b, kSide * p, kSide * j); }, always);
-  if constexpr (backward)
+  if (backward && scan.y)
     add_sums<kInputParts, kChunkTiles>(
         state, place, 1,
         [&](int p) {
@@ -212,11 +215,12 @@ __device__ void advance(const Scan<T>& scan, const Stage<T, n, backward>& stage,
     });
 }
 
-// Blocks (head, group of slices). Further warps bring the chunks, because every instruction of the
-// others is in the way of the next chunk; teams wait for themselves alone, so that loading goes on
-// beside them (for the whole block to meet there made a step longer by half). compute-sanitizer's
-// racecheck, which takes a wait of one team for one of the block, reports races between loads and
-// reads here that __syncthreads() excludes; with the whole block meeting it reports none.
+// Blocks (head and segment, group of slices). Further warps bring the chunks, because every
+// instruction of the others is in the way of the next chunk; teams wait for themselves alone, so
+// that loading goes on beside them (for the whole block to meet there made a step longer by half).
+// compute-sanitizer's racecheck, which takes a wait of one team for one of the block, reports races
+// between loads and reads here that __syncthreads() excludes; with the whole block meeting it
+// reports none.
 //
 // Products of bfloat16: S and E, and what is between them, in two parts (three products with T,
 // two with the inputs). Errors are those of what is stored, see kResultParts: 2e-5 for the final S.
@@ -227,8 +231,11 @@ __global__ void __launch_bounds__(most_threads(team))
   using Memory = Stage<T, n, backward>;
   using Told = Exchange<T, n, backward, team>;
   const DeltaRuleSizes& sizes = scan.n;
-  const int head = static_cast<int>(blockIdx.x);
+  const int head = static_cast<int>(blockIdx.x) / scan.segments;
+  const int segment = static_cast<int>(blockIdx.x) % scan.segments;
   const int chunks = (static_cast<int>(sizes.time) + kChunk - 1) / kChunk;
+  const int of_segment = (chunks + scan.segments - 1) / scan.segments;
+  const int begin = min(segment * of_segment, chunks), end = min(begin + of_segment, chunks);
   const int warp = threadIdx.x / kWarp, slice = warp / team;
   const int first_value = static_cast<int>(blockIdx.y) * slices * kSide;
   const Place place{slice, first_value + slice * kSide, team == 1 ? 0 : warp % team};
@@ -237,7 +244,7 @@ __global__ void __launch_bounds__(most_threads(team))
   const Told exchange(bytes + stages * Memory::kBytes + slice * Told::kBytes);
   const auto load = [&](int step) {
     const Chunk at{head, backward ? chunks - 1 - step : step};
-    if (loads && step < chunks)
+    if (loads && step < end)
       load_stage(loaders, scan, Memory(bytes + step % stages * Memory::kBytes), at, chunks,
                  first_value, slices);
     close_copies();
@@ -246,39 +253,52 @@ __global__ void __launch_bounds__(most_threads(team))
   clear(state.strip);
   if (works && scan.initial)
     state.each(place, [&](Tile& tile, int j) {
-      const auto from = rows_of_matrix(scan.initial, head, sizes.value, sizes.key);
+      const auto from = rows_of_matrix(scan.initial, blockIdx.x, sizes.value, sizes.key);
       tile = read_strip<1>(from, place.row, kSide * j).tiles[0];
+    });
+  if (scan.from_identity)
+    state.each(place, [&](Tile& tile, int j) {
+      for_tile(tile, [&](int row, int column, float& value) {
+        value = place.row + row == kSide * j + column;
+      });
     });
   if (works) state.tell(place, exchange.state);
   // One turn more at the beginning for each stage but one, so that chunks are loaded in one place.
-  for (int step = 1 - stages; step < chunks; ++step) {
-    if (step >= 0 && stages > 1) wait_for_groups(stages - 2);
-    if (step >= 0) __syncthreads();
+  for (int step = begin + 1 - stages; step < end; ++step) {
+    if (step >= begin && stages > 1) wait_for_groups(stages - 2);
+    if (step >= begin) __syncthreads();
     load(step + stages - 1);
-    if (step < 0) continue;
+    if (step < begin) continue;
     if (stages == 1) {
       wait_for_groups(0);
       __syncthreads();
     }
     if (!works) continue;
     const Chunk at{head, backward ? chunks - 1 - step : step};
-    const auto before =
-        rows_of_matrix(scan.states, Index(head) * chunks + at.chunk, sizes.value, sizes.key);
-    state.each(place, [&](const Tile& tile, int j) {
-      write_strip(Strip<1>{tile}, before, place.row, kSide * j);
-    });
+    if (scan.states) {
+      const auto before =
+          rows_of_matrix(scan.states, Index(head) * chunks + at.chunk, sizes.value, sizes.key);
+      state.each(place, [&](const Tile& tile, int j) {
+        write_strip(Strip<1>{tile}, before, place.row, kSide * j);
+      });
+    }
     advance(scan, Memory(bytes + step % stages * Memory::kBytes), exchange, at, place, state);
   }
-  if (works)
+  if (!works) return;
+  const auto leave = [&](float* states, Index number) {
     state.each(place, [&](const Tile& tile, int j) {
-      const auto into = rows_of_matrix(scan.final_state, head, sizes.value, sizes.key);
-      write_strip(Strip<1>{tile}, into, place.row, kSide * j);
+      write_strip(Strip<1>{tile}, rows_of_matrix(states, number, sizes.value, sizes.key), place.row,
+                  kSide * j);
     });
+  };
+  if (scan.ends) leave(scan.ends, blockIdx.x);
+  if (scan.final_state && segment == scan.segments - 1) leave(scan.final_state, head);
 }
 
 template <class T, int n, bool backward, int team>
 void launch_with(const Scan<T>& scan, const char* op, Device device) {
-  const Index heads = scan.n.batch * scan.n.heads, rows = (scan.n.value + kSide - 1) / kSide;
+  const Index heads = scan.n.batch * scan.n.heads * scan.segments;
+  const Index rows = (scan.n.value + kSide - 1) / kSide;
   const int multiprocessors = properties(device).multiprocessors;
   const int room = static_cast<int>(properties(device).shared_bytes);
   constexpr int kStage = Stage<T, n, backward>::kBytes;
@@ -302,7 +322,7 @@ void launch_with(const Scan<T>& scan, const char* op, Device device) {
 template <class T, int n, bool backward>
 void launch(const Scan<T>& scan, const char* op, Device device) {
   const Index rows = (scan.n.value + kSide - 1) / kSide;
-  const Index slices = scan.n.batch * scan.n.heads * rows;
+  const Index slices = scan.n.batch * scan.n.heads * scan.segments * rows;
   constexpr int kWithTeams =
       Stage<T, n, backward>::kBytes + most_slices(4) * Exchange<T, n, backward, 4>::kBytes;
   const Properties& device_properties = properties(device);
@@ -311,6 +331,95 @@ void launch(const Scan<T>& scan, const char* op, Device device) {
     launch_with<T, n, backward, 4>(scan, op, device);
   else
     launch_with<T, n, backward, 1>(scan, op, device);
+}
+
+// starts (heads, segments, rows, d) <- S where segments begin: from `initial` (heads, rows, d),
+// null for 0, on, S <- S P + Q at each, P (heads, segments, d, d), null for I, and Q as wide as
+// starts. Blocks (head, row); a thread for each column.
+__global__ void chain_kernel(int segments, int rows, int d, const float* initial, const float* p,
+                             const float* q, float* starts) {
+  extern __shared__ float row[];
+  const Index head = blockIdx.x;
+  const int r = static_cast<int>(blockIdx.y), column = static_cast<int>(threadIdx.x);
+  const auto of = [&](Index segment) {
+    return ((head * segments + segment) * rows + r) * d + column;
+  };
+  float state = initial && column < d ? initial[(head * rows + r) * d + column] : 0;
+  for (int segment = 0; segment < segments; ++segment) {
+    if (column < d) starts[of(segment)] = row[column] = state;
+    __syncthreads();
+    if (column < d) {
+      float sum = q[of(segment)];
+      if (p) {
+        const float* own = p + (head * segments + segment) * d * d + column;
+#pragma unroll 16
+        for (int i = 0; i < d; ++i) sum += row[i] * own[i * d];
+      } else {
+        sum += state;
+      }
+      state = sum;
+    }
+    __syncthreads();
+  }
+}
+
+// How many segments take the least time, counted in chunks that a team scans one after the other.
+template <class T>
+int segments_of(const Scan<T>& scan, Device device) {
+  const Index heads = scan.n.batch * scan.n.heads, chunks = chunks_of(scan.n);
+  const Index rows = (scan.n.value + kSide - 1) / kSide;
+  const Index more = scan.a ? (scan.n.key + kSide - 1) / kSide : 0;  // rows of P
+  const Index at_once = most_slices(4) * Index(properties(device).multiprocessors);
+  const auto waves = [&](Index slices) { return (slices + at_once - 1) / at_once; };
+  constexpr Index kMost = 64, kChain = 2, kAround = 16;  // of a segment, and of three more launches
+  Index best = 1, least = waves(heads * rows) * chunks;
+  for (Index segments = 2; segments <= std::min(kMost, chunks); ++segments) {
+    const Index each = (chunks + segments - 1) / segments;
+    const Index cost =
+        each * (waves(heads * segments * (rows + more)) + waves(heads * segments * rows)) +
+        kChain * segments + kAround;
+    if (cost < least) {
+      least = cost;
+      best = segments;
+    }
+  }
+  return static_cast<int>(best);
+}
+
+template <class T, int n, bool backward>
+void launch_in_two_levels(const Scan<T>& scan, int segments, const char* op, Device device) {
+  const DeltaRuleSizes& sizes = scan.n;
+  const Index heads = sizes.batch * sizes.heads;
+  const auto for_segments = [&](Index rows) {
+    return Tensor({heads, segments, rows, sizes.key}, DType::float32, device);
+  };
+  Tensor q = for_segments(sizes.value), starts = for_segments(sizes.value), p;
+  Scan<T> from_zero = scan;
+  from_zero.segments = segments;
+  from_zero.initial = from_zero.final_state = nullptr;
+  from_zero.errors = from_zero.states = nullptr;
+  from_zero.ends = q.mutable_data<float>();
+  launch<T, n, backward>(from_zero, op, device);
+  if (scan.a) {
+    p = for_segments(sizes.key);
+    Scan<T> from_identity = from_zero;
+    from_identity.n.value = sizes.key;
+    from_identity.x = from_identity.y = nullptr;
+    from_identity.from_identity = true;
+    from_identity.ends = p.mutable_data<float>();
+    launch<T, n, backward>(from_identity, op, device);
+  }
+  const auto columns = static_cast<unsigned>((sizes.key + kWarp - 1) / kWarp * kWarp);
+  Launch(op, device)(chain_kernel,
+                     Grid{dim3(static_cast<unsigned>(heads), static_cast<unsigned>(sizes.value)),
+                          columns, columns * sizeof(float)},
+                     segments, static_cast<int>(sizes.value), static_cast<int>(sizes.key),
+                     scan.initial, p.defined() ? p.data<float>() : nullptr, q.data<float>(),
+                     starts.mutable_data<float>());
+  Scan<T> from_starts = scan;
+  from_starts.segments = segments;
+  from_starts.initial = starts.data<float>();
+  launch<T, n, backward>(from_starts, op, device);
 }
 
 }  // namespace
@@ -326,10 +435,12 @@ template <class T>
 void launch_scan(const Scan<T>& scan, bool backward, const char* op, Device device) {
   with_width(scan.n, [&](auto blocks) {
     constexpr int n = decltype(blocks)::value;
-    if (backward)
-      launch<T, n, true>(scan, op, device);
+    const int segments = segments_of(scan, device);
+    if (segments > 1)
+      backward ? launch_in_two_levels<T, n, true>(scan, segments, op, device)
+               : launch_in_two_levels<T, n, false>(scan, segments, op, device);
     else
-      launch<T, n, false>(scan, op, device);
+      backward ? launch<T, n, true>(scan, op, device) : launch<T, n, false>(scan, op, device);
   });
 }
 

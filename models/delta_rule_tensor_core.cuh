@@ -65,8 +65,9 @@ inline constexpr int kStoredParts = kIsNarrow<T> ? 2 : 1;
 ///   S  <- S +- E^T B + Y^T Z    the last backward only
 ///
 /// with the upper signs forward, from the first chunk on, and the lower ones backward, from the
-/// last. Pointers may be null: without `a` nothing is read from S, without `inverses` W = I, and
-/// without `b` nothing is written by E.
+/// last. Pointers may be null: X and Y are then 0, without `a` nothing is read from S, without
+/// `inverses` W = I, and without `b` nothing is written by E; what is to be left where is null is
+/// not left.
 template <class T>
 struct Scan {
   DeltaRuleSizes n;
@@ -74,10 +75,19 @@ struct Scan {
   const T* inverses;  // kStoredParts matrices each
   const T *b, *y, *z;
   const float* initial;  // null: 0
-  T* errors;             // E (B, T, H, d_v), unless null
+  T* errors;             // E (B, T, H, d_v)
   T* states;             // S before each chunk (in the order of the scan): (B, H, chunks, d_v, d)
   float* final_state;
+  /// Parts of a sequence that are scanned at once, in the order of the scan. With more than one,
+  /// `initial` has a state for each, (B, H, segments, d_v, d), and so has what is left at their
+  /// ends.
+  int segments = 1;
+  bool from_identity = false;  // each begins with S = I
+  float* ends = nullptr;
 };
+/// As one segment, or where that would leave much of the device idle in two levels: each segment
+/// from 0 and from I, which says how its end depends on its start; the starts one after the other;
+/// and the segments from there.
 template <class T>
 void launch_scan(const Scan<T>& scan, bool backward, const char* op, Device device);
 

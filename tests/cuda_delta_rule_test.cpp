@@ -143,6 +143,8 @@ BOOST_AUTO_TEST_CASE(long_sequences, NEEDS_CUDA) {
   for (const Keys keys : {Keys::unit, Keys::few})
     check_both({.batch = 1, .time = 4096, .heads = 1, .keys = keys});
   check_both({.batch = 1, .time = 4000, .heads = 1, .key = 128, .value = 128, .has_state = true});
+  check_both({.batch = 1, .time = 5000, .heads = 2, .key = 33, .value = 70, .has_state = true});
+  check_both({.batch = 1, .time = 5000, .heads = 2, .has_key = false, .has_state = true});
 }
 
 BOOST_AUTO_TEST_CASE(many_heads, NEEDS_CUDA) {

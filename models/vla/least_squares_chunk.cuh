@@ -95,40 +95,81 @@ struct ChunkMemory {
   }
 };
 
+/// W^T and Z^T of all chunks in global memory, in their parts and as the warps' registers have
+/// them: what forward leaves for backward, which need not solve again.
+template <class F, class Element = BFloat16>
+struct KeptSolution {
+  // Of a block and part, of one thread.
+  using Piece = std::conditional_t<std::is_const_v<Element>, const uint4, uint4>;
+  static constexpr Index kOfWarp = Index(kTokenBlocks) * F::kInner * kWarp;
+  static constexpr Index kOfChunk = F::kWarps * kOfWarp;
+  static constexpr Index kElements = kOfChunk * sizeof(Piece) / sizeof(BFloat16);
+  Piece* own;
+
+  __device__ KeptSolution(Element* all, const LeastSquaresSizes& n, const ChunkPlace& at)
+      : own(reinterpret_cast<Piece*>(all) +
+            ((at.sequence * n.heads + at.head) * ((n.time + kTokens - 1) / kTokens) +
+             at.first / kTokens) *
+                kOfChunk +
+            threadIdx.x / kWarp * kOfWarp + threadIdx.x % kWarp) {}
+
+  __device__ void put(const typename F::Solved& solved) const {
+#pragma unroll
+    for (int p = 0; p < kTokenBlocks; ++p)
+#pragma unroll
+      for (int part = 0; part < F::kInner; ++part) {
+        const auto& pairs = solved.tiles[p].pairs[part];
+        own[(p * F::kInner + part) * kWarp] = Piece{pairs[0], pairs[1], pairs[2], pairs[3]};
+      }
+  }
+  __device__ typename F::Solved get() const {
+    typename F::Solved solved;
+#pragma unroll
+    for (int p = 0; p < kTokenBlocks; ++p)
+#pragma unroll
+      for (int part = 0; part < F::kInner; ++part) {
+        const Piece piece = own[(p * F::kInner + part) * kWarp];
+        auto& pairs = solved.tiles[p].pairs[part];
+        pairs[0] = piece.x;
+        pairs[1] = piece.y;
+        pairs[2] = piece.z;
+        pairs[3] = piece.w;
+      }
+    return solved;
+  }
+  /// Asks for them, so that they are near when read.
+  __device__ void ask() const {
+    constexpr int kLanes = 128 / sizeof(Piece);
+    if (threadIdx.x % kLanes != 0) return;
+#pragma unroll
+    for (int i = 0; i < kTokenBlocks * F::kInner; ++i) prefetch(own + i * kWarp);
+  }
+};
+
 /// The same of the first part of backward.
 template <class F>
 struct FirstAdjointMemory {
   static constexpr int kTokenBytes = F::Tokens::bytes(kTokens);
   static constexpr int kFeatureBytes = F::Features::bytes(F::kWidth);
-  static constexpr int kScoreBytes = ChunkMemory<F>::kScoreBytes;
-  static constexpr int kInputBytes = std::max(2 * kTokenBytes, kFeatureBytes);
-  static constexpr int kBytes = ChunkMemory<F>::kRootBytes + kInputBytes + 2 * kTokenBytes +
-                                kFeatureBytes + F::State::bytes(F::kWidth) + 2 * kScoreBytes;
+  static constexpr int kScoreBytes = F::Scores::bytes(kTokens);
+  static constexpr int kBytes =
+      2 * kTokenBytes + 2 * kFeatureBytes + F::State::bytes(F::kWidth) + 2 * kScoreBytes;
 
-  float* root;
-  typename F::Tokens k, v;  // then
-  typename F::Features z;   // Z^T
   typename F::Tokens q, upstream;
-  typename F::Features w;              // Y^T, then W^T, then y^T and h^T on their way out
+  typename F::Features z;              // Z^T
+  typename F::Features w;              // W^T, then y^T and h^T on their way out
   typename F::State memory;            // S
-  Symmetric<kTokenBlocks> gram;        // then
   typename F::Scores scores;           // tril(Q W^T)
-  typename F::Scores factor;           // then
   typename F::Scores upstream_scores;  // tril(dO Z^T)
 
   __device__ explicit FirstAdjointMemory(unsigned char* place)
-      : root(reinterpret_cast<float*>(place)),
-        k(split_at<typename F::Tokens>(place += ChunkMemory<F>::kRootBytes, kTokens)),
-        v(split_at<typename F::Tokens>(place + kTokenBytes, kTokens)),
-        z(split_at<typename F::Features>(place, F::kWidth)),
-        q(split_at<typename F::Tokens>(place += kInputBytes, kTokens)),
+      : q(split_at<typename F::Tokens>(place, kTokens)),
         upstream(split_at<typename F::Tokens>(place += kTokenBytes, kTokens)),
-        w(split_at<typename F::Features>(place += kTokenBytes, F::kWidth)),
+        z(split_at<typename F::Features>(place += kTokenBytes, F::kWidth)),
+        w(split_at<typename F::Features>(place += kFeatureBytes, F::kWidth)),
         memory(split_at<typename F::State>(place += kFeatureBytes, F::kWidth)),
-        gram{reinterpret_cast<float*>(place += F::State::bytes(F::kWidth))},
-        scores(split_at<typename F::Scores>(place, kTokens)),
-        factor(split_at<typename F::Scores>(place += kScoreBytes, kTokens)),
-        upstream_scores(split_at<typename F::Scores>(place, kTokens)) {}
+        scores(split_at<typename F::Scores>(place += F::State::bytes(F::kWidth), kTokens)),
+        upstream_scores(split_at<typename F::Scores>(place + kScoreBytes, kTokens)) {}
 };
 
 /// The same of the last part of backward.

@@ -136,16 +136,18 @@ __device__ bool sweep(const StartMemory<width>& shared) {
       const LeftTile solved(shared.solved_of(warp), kPanel);
       for (int first = 0; first < kTiles; first += kTogether) {
         Accumulator rest[kTogether];
+        const auto is_mine = [&](int j) { return j != p && !(warp == next && j == next); };
 #pragma unroll
         for (int j = 0; j < kTogether; ++j)
-          wmma::load_matrix_sync(rest[j], shared.tile(warp, first + j), kStride,
-                                 wmma::mem_row_major);
+          if (is_mine(first + j))
+            wmma::load_matrix_sync(rest[j], shared.tile(warp, first + j), kStride,
+                                   wmma::mem_row_major);
 #pragma unroll
         for (int j = 0; j < kTogether; ++j)
           add_product<wmma::col_major>(rest[j], solved, shared.columns_of(first + j), kPanel);
 #pragma unroll
         for (int j = 0; j < kTogether; ++j)
-          if (first + j != p && !(warp == next && first + j == next))
+          if (is_mine(first + j))
             wmma::store_matrix_sync(shared.tile(warp, first + j), rest[j], kStride,
                                     wmma::mem_row_major);
       }
@@ -159,6 +161,26 @@ __device__ bool sweep(const StartMemory<width>& shared) {
   }
   __syncthreads();
   return positive;
+}
+
+// product <- the 8 rows of N in global memory times the matrix in place of M.
+template <int width>
+__device__ void multiply_rows(Accumulator (&product)[width / kPart], const double* n,
+                              const StartMemory<width>& shared) {
+  constexpr int kTiles = width / kPart, kStride = StartMemory<width>::kStride;
+#pragma unroll
+  for (int j = 0; j < kTiles; ++j) wmma::fill_fragment(product[j], 0);
+#pragma unroll 8
+  for (int k = 0; k < width; k += 4) {
+    LeftOperand left;
+    wmma::load_matrix_sync(left, n + k, width);
+#pragma unroll
+    for (int j = 0; j < kTiles; ++j) {
+      RightOperand<wmma::row_major> right;
+      wmma::load_matrix_sync(right, shared.m + k * kStride + kPart * j, kStride);
+      wmma::mma_sync(product[j], left, right, product[j]);
+    }
+  }
 }
 
 constexpr int start_threads(int width) { return (width / kPart + 1) * kWarp; }
@@ -191,38 +213,26 @@ __global__ void __launch_bounds__(start_threads(width))
   }
   __syncthreads();
   const bool positive = sweep(shared);
-  if (warp == kTiles) {
-    if (lane > 0) return;
+  if (warp == kTiles && lane == 0) {
     const Reporter reporter{note, ChunkPlace(n, segment, segment.first)};
     if (!(start > 0 && isfinite(start))) reporter.found(Problem::lambda0, start);
     if (!positive) reporter.found(Problem::penalty_not_definite);
-    return;
   }
-  // The warp's rows of what is left in its place, with their signs turned.
+  // The warp's rows of what is left in place of M, with their signs turned.
   const auto write = [&](float* to) {
     for (int i = lane; i < kPart * width; i += kWarp) {
       const int row = kPart * warp + i / width, column = i % width;
       to[row * width + column] = static_cast<float>(-shared.m[row * kStride + column]);
     }
   };
-  write(starts + offset);
-  if (!has_values) return;
-  const double* values = sum + (width + kPart * warp) * width;
   Accumulator product[kTiles];
-#pragma unroll
-  for (int j = 0; j < kTiles; ++j) wmma::fill_fragment(product[j], 0);
-#pragma unroll 8
-  for (int k = 0; k < width; k += 4) {
-    LeftOperand left;
-    wmma::load_matrix_sync(left, values + k, width);
-#pragma unroll
-    for (int j = 0; j < kTiles; ++j) {
-      RightOperand<wmma::row_major> right;
-      wmma::load_matrix_sync(right, shared.m + k * kStride + kPart * j, kStride);
-      wmma::mma_sync(product[j], left, right, product[j]);
-    }
+  if (warp < kTiles) {
+    write(starts + offset);
+    if (has_values) multiply_rows(product, sum + (width + kPart * warp) * width, shared);
   }
-  wait_for_team(1, kTiles * kWarp);
+  if (!has_values) return;
+  __syncthreads();
+  if (warp == kTiles) return;
 #pragma unroll
   for (int j = 0; j < kTiles; ++j)
     wmma::store_matrix_sync(shared.tile(warp, j), product[j], kStride, wmma::mem_row_major);

@@ -120,7 +120,8 @@ cuda::LeastSquaresArrays<T> arrays_of(const cuda::LeastSquaresSizes& n, const Te
 
 std::vector<Tensor> gradients(const cuda::LeastSquaresSizes& n, const BackwardContext& at) {
   const Tensor &q = at.saved(0), &k = at.saved(1), &v = at.saved(2), &beta = at.saved(3);
-  const Tensor &lambda0 = at.saved(4), &states = at.saved(5);
+  const Tensor& lambda0 = at.saved(4);
+  const cuda::LeastSquaresKept kept{at.saved(5), at.saved(6)};
   Tensor dq = empty_like(q), dk = empty_like(k), dv = empty_like(v), dbeta = empty_like(beta);
   Tensor dlambda0 = empty_like(lambda0);
   dispatch_input(q.dtype(), [&](auto zero) {
@@ -131,7 +132,7 @@ std::vector<Tensor> gradients(const cuda::LeastSquaresSizes& n, const BackwardCo
                                              dlambda0.mutable_data<float>()};
     on_device(
         "recursive_least_squares", q.device(), [] {},
-        [&] { cuda::least_squares_adjoint(in, states, at.gradient().data<T>(), out, q.device()); });
+        [&] { cuda::least_squares_adjoint(in, kept, at.gradient().data<T>(), out, q.device()); });
   });
   return {dq, dk, dv, dbeta, dlambda0};
 }
@@ -171,7 +172,8 @@ LeastSquaresResult recursive_least_squares(const LeastSquaresInputs& in, CallSit
   Tensor output = empty_like(in.value.value());
   Tensor memory({n.batch, n.heads, n.value, n.key}, DType::float32, device);
   Tensor penalty({n.batch, n.heads, n.key, n.key}, DType::float64, device);
-  Tensor states;
+  const bool keep = will_be_recorded({in.query, in.key, in.value, in.weight, in.lambda0});
+  cuda::LeastSquaresKept kept;
   dispatch_input(in.key.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const auto arrays = arrays_of<T>(n, in.query.value(), in.key.value(), in.value.value(),
@@ -180,11 +182,13 @@ LeastSquaresResult recursive_least_squares(const LeastSquaresInputs& in, CallSit
                                            penalty.mutable_data<double>()};
     on_device(
         "recursive_least_squares", device, [] {},
-        [&] { states = cuda::least_squares(arrays, out, device); });
+        [&] { kept = cuda::least_squares(arrays, out, keep, device); });
   });
+  if (!keep) return {Var(output), memory, penalty};
   Var result = record(
       "recursive_least_squares", output, {in.query, in.key, in.value, weight, lambda0},
-      {in.query.value(), in.key.value(), in.value.value(), weight.value(), lambda0.value(), states},
+      {in.query.value(), in.key.value(), in.value.value(), weight.value(), lambda0.value(),
+       kept.starts, kept.solutions},
       [n](const BackwardContext& at) { return gradients(n, at); }, site);
   return {result, memory, penalty};
 }

@@ -10,7 +10,8 @@
 //   dv_s = beta_s D_s k_s,  dk_s = beta_s g_s,  dbeta_s = (v_s . D_s k_s + k_s . g_s) / 2,
 //   dlambda0 = - sum of h_t . y_t
 //
-//   solve_again     y and h of all chunks, as forward goes through them; dq
+//   apply_again     y and h of all chunks, as forward goes through them, with W and Z that it has
+//                   kept; dq
 //   upstream_sums   what each segment adds to sum of h y^T and to D, stacked
 //   differentiate   dk, dv and dbeta, chunk by chunk from the last; F and D of the segments after
 //                   each come from suffix sums
@@ -28,44 +29,37 @@ using Sizes = LeastSquaresSizes;
 
 template <class T, int width>
 __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::kAtOnce)
-    solve_again(const LeastSquaresArrays<T> in, const Segments segments, const float* states,
-                const T* upstream, BFloat16* solved_chunks, T* query_gradient, ProblemNote* note) {
+    apply_again(const Sizes n, const Segments segments, const T* q, const T* upstream,
+                const float* starts, const BFloat16* solutions, BFloat16* solved_chunks,
+                T* query_gradient) {
   using F = Format<T, width>;
   extern __shared__ __align__(16) unsigned char memory[];
   const FirstAdjointMemory<F> shared(memory);
   const WarpRows rows = WarpRows::mine<F>();
   const SegmentPlace segment = segments.place(blockIdx.x);
   typename F::Stacked state;
-  read_rows(state, states + segments.offset(blockIdx.x, width), rows.first_stacked<F>());
+  read_rows(state, starts + segments.offset(blockIdx.x, width), rows.first_stacked<F>());
   for (Index chunk = segment.first; chunk < segment.end; ++chunk) {
-    const ChunkPlace at(in.n, segment, chunk);
+    const ChunkPlace at(n, segment, chunk);
     const SolvedChunk<F> out(solved_chunks, segments, segment, chunk);
+    const typename F::Solved solved = KeptSolution<F, const BFloat16>(solutions, n, at).get();
     __syncthreads();
-    load_tokens(shared.k, in.k, at, in.n, in.n.key);
-    load_tokens(shared.q, in.q, at, in.n, in.n.key);
-    load_tokens(shared.v, in.v, at, in.n, in.n.value);
-    load_tokens(shared.upstream, upstream, at, in.n, in.n.value);
-    load_roots(shared.root, in.beta, at, in.n);
+    load_tokens(shared.q, q, at, n, n.key);
+    load_tokens(shared.upstream, upstream, at, n, n.value);
     if (rows.of_values) store(state, shared.memory, rows.first());
+    store(solved, either(rows.of_values, shared.z, shared.w), rows.first());
     if (chunk + 1 < segment.end) {
-      const ChunkPlace next(in.n, segment, chunk + 1);
-      prefetch_tokens(in.k, next, in.n, in.n.key);
-      prefetch_tokens(in.q, next, in.n, in.n.key);
-      prefetch_tokens(in.v, next, in.n, in.n.value);
-      prefetch_tokens(upstream, next, in.n, in.n.value);
-      prefetch_tokens(in.beta, next, in.n, 1);
+      const ChunkPlace next(n, segment, chunk + 1);
+      KeptSolution<F, const BFloat16>(solutions, n, next).ask();
+      prefetch_tokens(q, next, n, n.key);
+      prefetch_tokens(upstream, next, n, n.value);
     }
     wait_for_copies();
-    __syncthreads();
-    typename F::OfTokens result;
-    const auto solved = solve_chunk<F>(state, shared.k, shared.v, shared.root, shared.w,
-                                       shared.gram, shared.factor, rows, {note, at}, [] {});
-    __syncthreads();  // the factor and the inputs are done with
-    store(solved, either(rows.of_values, shared.z, shared.w), rows.first());
     __syncthreads();
     causal_scores<F>(shared.q, shared.w, shared.scores);
     causal_scores<F>(shared.upstream, shared.z, shared.upstream_scores);
     __syncthreads();
+    typename F::OfTokens result;
     if (!rows.of_values) {
       clear(result);
       add_times_transposed<F::kInner>(result, state, shared.q);
@@ -87,7 +81,7 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
       outgoing.put(result, rows.first());
     }
     __syncthreads();
-    outgoing.write(query_gradient, at, in.n, in.n.key);
+    outgoing.write(query_gradient, at, n, n.key);
     if (!rows.of_values) store(result, shared.w, rows.first());
     __syncthreads();
     write_features<F>(shared.w, out.h);
@@ -269,7 +263,7 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
 }
 
 template <class T, int width>
-void run(const LeastSquaresArrays<T>& in, const Tensor& states, const T* upstream,
+void run(const LeastSquaresArrays<T>& in, const LeastSquaresKept& kept, const T* upstream,
          const LeastSquaresGradients<T>& out, Device device) {
   using F = Format<T, width>;
   const Segments segments = segments_for(in.n, F::kAtOnce, device);
@@ -279,9 +273,10 @@ void run(const LeastSquaresArrays<T>& in, const Tensor& states, const T* upstrea
   Tensor sums({segments.total(), 2 * width, width}, DType::float32, device);
   Tensor totals({segments.all_heads(), 2 * width, width}, DType::float32, device);
   BFloat16* chunks = solved.mutable_data<BFloat16>();
-  Launch("least_squares solve again", device)(
-      solve_again<T, width>, Grid{blocks, F::kThreads, FirstAdjointMemory<F>::kBytes}, in, segments,
-      states.data<float>(), upstream, chunks, out.q, problem_note(device));
+  Launch("least_squares apply again", device)(
+      apply_again<T, width>, Grid{blocks, F::kThreads, FirstAdjointMemory<F>::kBytes}, in.n,
+      segments, in.q, upstream, kept.starts.data<float>(), kept.solutions.data<BFloat16>(), chunks,
+      out.q);
   Launch("least_squares upstream sums", device)(
       upstream_sums<T, width>,
       Grid{blocks, F::kThreads, UpstreamBuffer<F>::kBuffers * UpstreamBuffer<F>::kBytes}, in.n,
@@ -297,17 +292,17 @@ void run(const LeastSquaresArrays<T>& in, const Tensor& states, const T* upstrea
 }  // namespace
 
 template <class T>
-void least_squares_adjoint(const LeastSquaresArrays<T>& in, const Tensor& states,
+void least_squares_adjoint(const LeastSquaresArrays<T>& in, const LeastSquaresKept& kept,
                            const T* output_gradient, const LeastSquaresGradients<T>& out,
                            Device device) {
   dispatch_width<T>(std::max(in.n.key, in.n.value),
-                    [&](auto width) { run<T, width>(in, states, output_gradient, out, device); });
+                    [&](auto width) { run<T, width>(in, kept, output_gradient, out, device); });
 }
 
-template void least_squares_adjoint(const LeastSquaresArrays<BFloat16>&, const Tensor&,
+template void least_squares_adjoint(const LeastSquaresArrays<BFloat16>&, const LeastSquaresKept&,
                                     const BFloat16*, const LeastSquaresGradients<BFloat16>&,
                                     Device);
-template void least_squares_adjoint(const LeastSquaresArrays<float>&, const Tensor&, const float*,
-                                    const LeastSquaresGradients<float>&, Device);
+template void least_squares_adjoint(const LeastSquaresArrays<float>&, const LeastSquaresKept&,
+                                    const float*, const LeastSquaresGradients<float>&, Device);
 
 }  // namespace vla::cuda

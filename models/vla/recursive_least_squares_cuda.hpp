@@ -37,13 +37,17 @@ struct LeastSquaresGradients {
 /// Whether there are kernels for heads of this width and this type.
 bool least_squares_fits(Index key, Index value, DType dtype, Device device);
 
-/// Returns what the adjoint needs: A and S at the start of every segment, in a layout that only it
-/// knows.
+/// What the adjoint needs, in layouts that only it knows: A and S at the start of every segment,
+/// and W and Z of every chunk, 8 d bytes a token and head (float32 12 d) that spare it their solve.
+struct LeastSquaresKept {
+  Tensor starts, solutions;
+};
+/// `keep`: the adjoint will be asked for.
 template <class T>
-Tensor least_squares(const LeastSquaresArrays<T>& in, const LeastSquaresOutputs<T>& out,
-                     Device device);
+LeastSquaresKept least_squares(const LeastSquaresArrays<T>& in, const LeastSquaresOutputs<T>& out,
+                               bool keep, Device device);
 template <class T>
-void least_squares_adjoint(const LeastSquaresArrays<T>& in, const Tensor& states,
+void least_squares_adjoint(const LeastSquaresArrays<T>& in, const LeastSquaresKept& kept,
                            const T* output_gradient, const LeastSquaresGradients<T>& out,
                            Device device);
 

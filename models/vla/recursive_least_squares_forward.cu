@@ -32,7 +32,7 @@ __device__ void write_unpadded(Strip<n>& strip, float* to, int first_row, int ro
 template <class T, int width>
 __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::kAtOnce)
     attend(const LeastSquaresArrays<T> in, const Segments segments, const float* starts,
-           const LeastSquaresOutputs<T> out, ProblemNote* note) {
+           BFloat16* solutions, const LeastSquaresOutputs<T> out, ProblemNote* note) {
   using F = Format<T, width>;
   extern __shared__ __align__(16) unsigned char memory[];
   const ChunkMemory<F> shared(memory);
@@ -66,6 +66,7 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
                                          add_times_transposed<F::kInner>(output, state, tokens.q);
                                          shared.parked.put(output);
                                        });
+    if (solutions) KeptSolution<F>(solutions, in.n, at).put(solved);
     if (!rows.of_values) store(solved, shared.w, rows.first());
     __syncthreads();
     causal_scores<F>(tokens.q, shared.w, shared.scores);
@@ -87,16 +88,22 @@ __global__ void __launch_bounds__(Format<T, width>::kThreads, Format<T, width>::
 }
 
 template <class T, int width>
-Tensor run(const LeastSquaresArrays<T>& in, const LeastSquaresOutputs<T>& out, Device device) {
+LeastSquaresKept run(const LeastSquaresArrays<T>& in, const LeastSquaresOutputs<T>& out, bool keep,
+                     Device device) {
   using F = Format<T, width>;
   const Segments segments = segments_for(in.n, F::kAtOnce, device);
-  const Tensor starts = segment_starts<T, width, true>({in.n, in.k, in.v, in.beta}, in.lambda0,
-                                                       segments, out.penalty, device);
+  LeastSquaresKept kept;
+  kept.starts = segment_starts<T, width, true>({in.n, in.k, in.v, in.beta}, in.lambda0, segments,
+                                               out.penalty, device);
+  if (keep)
+    kept.solutions = Tensor({segments.all_heads() * segments.chunks, KeptSolution<F>::kElements},
+                            DType::bfloat16, device);
   Launch("least_squares attend", device)(
       attend<T, width>,
       Grid{dim3(static_cast<unsigned>(segments.total())), F::kThreads, ChunkMemory<F>::kBytes}, in,
-      segments, starts.data<float>(), out, problem_note(device));
-  return starts;
+      segments, kept.starts.template data<float>(),
+      keep ? kept.solutions.template mutable_data<BFloat16>() : nullptr, out, problem_note(device));
+  return kept;
 }
 
 }  // namespace
@@ -117,17 +124,17 @@ bool least_squares_fits(Index key, Index value, DType dtype, Device device) {
 }
 
 template <class T>
-Tensor least_squares(const LeastSquaresArrays<T>& in, const LeastSquaresOutputs<T>& out,
-                     Device device) {
-  Tensor states;
+LeastSquaresKept least_squares(const LeastSquaresArrays<T>& in, const LeastSquaresOutputs<T>& out,
+                               bool keep, Device device) {
+  LeastSquaresKept kept;
   dispatch_width<T>(std::max(in.n.key, in.n.value),
-                    [&](auto width) { states = run<T, width>(in, out, device); });
-  return states;
+                    [&](auto width) { kept = run<T, width>(in, out, keep, device); });
+  return kept;
 }
 
-template Tensor least_squares(const LeastSquaresArrays<BFloat16>&,
-                              const LeastSquaresOutputs<BFloat16>&, Device);
-template Tensor least_squares(const LeastSquaresArrays<float>&, const LeastSquaresOutputs<float>&,
-                              Device);
+template LeastSquaresKept least_squares(const LeastSquaresArrays<BFloat16>&,
+                                        const LeastSquaresOutputs<BFloat16>&, bool, Device);
+template LeastSquaresKept least_squares(const LeastSquaresArrays<float>&,
+                                        const LeastSquaresOutputs<float>&, bool, Device);
 
 }  // namespace vla::cuda
