@@ -7,10 +7,13 @@
 #include <string>
 #include <string_view>
 
+#include "tasks/aan.hpp"
 #include "tasks/ancestor.hpp"
 #include "tasks/associative_recall.hpp"
+#include "tasks/cifar10.hpp"
 #include "tasks/copy.hpp"
 #include "tasks/delayed_recall.hpp"
+#include "tasks/imdb.hpp"
 #include "tasks/kinship.hpp"
 #include "tasks/listops.hpp"
 #include "tasks/mqar.hpp"
