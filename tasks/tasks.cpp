@@ -141,6 +141,27 @@ std::unique_ptr<Task> make_text(const TaskConfig& config) {
                                             .valid_share = config.valid_share});
 }
 
+constexpr std::string_view kPathfinderSettings[] = {"length", "contour", "data", "held-out"};
+
+PathfinderOptions pathfinder_options(const TaskConfig& config) {
+  const PathfinderOptions own;
+  return {.length = given_or(config.length, own.length),
+          .contour = given_or(config.contour, own.contour),
+          .data = config.data,
+          .held_out = config.held_out};
+}
+
+std::unique_ptr<Task> make_pathfinder(const TaskConfig& config) {
+  return std::make_unique<Pathfinder>(pathfinder_options(config));
+}
+
+void write_pathfinder_files(const TaskConfig& config, const std::filesystem::path& folder,
+                            Index count, Rng rng) {
+  PathfinderOptions options = pathfinder_options(config);
+  options.data.clear();
+  write_pathfinder(folder, Pathfinder(options).rule(), count, rng);
+}
+
 constexpr std::string_view kCifar10Settings[] = {"data", "held-out"};
 
 std::unique_ptr<Task> make_cifar10(const TaskConfig& config) {
@@ -180,6 +201,8 @@ constexpr TaskKind kKinds[] = {
      kSelectiveCopySettings, make_selective_copy},
     {"listops", "the value of a long nested expression (Long Range Arena)", kListOpsSettings,
      make_listops, "", write_listops_files},
+    {"pathfinder", "are two marks the ends of one path, pixel by pixel (Long Range Arena)",
+     kPathfinderSettings, make_pathfinder, "", write_pathfinder_files},
     {"ancestor", "a chain of descent in random order, and whether one descends from another",
      kAncestorSettings, make_ancestor},
     {"kinship", "a chain of relatives in random order, and what the last is to the first",

@@ -17,6 +17,7 @@
 #include "tasks/kinship.hpp"
 #include "tasks/listops.hpp"
 #include "tasks/mqar.hpp"
+#include "tasks/pathfinder.hpp"
 #include "tasks/retrieval.hpp"
 #include "tasks/selective_copy.hpp"
 #include "tasks/task.hpp"
@@ -52,6 +53,7 @@ struct TaskConfig {
   Index chain = 0;
   Index shortest_chain = 0;
   Index held_out_chain = 0;
+  Index contour = 0;
 };
 
 struct TaskKind {

@@ -38,6 +38,7 @@ std::string data_files(std::uint64_t seed) {
   const std::filesystem::path folder = directory / std::to_string(seed);
   if (!std::filesystem::exists(folder)) {
     write_listops(folder, {.size_above = 10, .size_below = 60}, 200, Rng(seed));
+    write_pathfinder(folder, pathfinder_rule(32), 60, Rng(seed));
     write_cifar10_files(folder, 20, Rng(seed));
     write_imdb_files(folder, 50, Rng(seed));
     write_aan_files(folder, 50, Rng(seed));
@@ -77,8 +78,8 @@ BOOST_AUTO_TEST_CASE(tasks_are_made_by_name) {
   BOOST_TEST(make_task("kinship", {.held_out_chain = 9})->length() == 30);
   BOOST_CHECK_EXCEPTION(make_task("mqra"), Error,
                         says("unknown task 'mqra'; allowed: mqar, copy, delayed-recall, "
-                             "associative-recall, retrieval, selective-copy, listops, ancestor, "
-                             "kinship, cifar10, imdb, aan, text"));
+                             "associative-recall, retrieval, selective-copy, listops, pathfinder, "
+                             "ancestor, kinship, cifar10, imdb, aan, text"));
   BOOST_CHECK_EXCEPTION(make_task("mqar", {.form = "zoo"}), Error,
                         says("mqar: unknown form 'zoo'; allowed: notebook, zoology"));
 }
@@ -137,7 +138,8 @@ BOOST_AUTO_TEST_CASE(a_kind_names_the_settings_it_uses) {
                                                            {"held-out", "test"},
                                                            {"chain", "6"},
                                                            {"shortest-chain", "2"},
-                                                           {"held-out-chain", "7"}};
+                                                           {"held-out-chain", "7"},
+                                                           {"contour", "9"}};
   for (const TaskKind& kind : task_kinds()) {
     TaskConfig start = usual(kind);
     start.form = "zoology";  // the form in which all settings of mqar count
@@ -150,8 +152,10 @@ BOOST_AUTO_TEST_CASE(a_kind_names_the_settings_it_uses) {
       if (name == "held-out") config.data = data_files(1);
       const auto usual_task = kind.make(config);
       visit_task_settings(config, [&](const std::string& other, auto& value, const char*) {
-        const bool even = (kind.name == "mqar" || kind.name == "aan") && name == "length";
-        if (other == name) parse_setting(name, even ? "100" : changes.at(name), value);
+        std::string change = changes.at(name);
+        if (name == "length" && (kind.name == "mqar" || kind.name == "aan")) change = "100";
+        if (name == "length" && kind.name == "pathfinder") change = "65536";
+        if (other == name) parse_setting(name, change, value);
       });
       Rng first(1), second(1);
       const auto changed_task = kind.make(config);

@@ -65,11 +65,13 @@ void visit_task_settings(TaskConfig& data, See&& see) {
   see("arguments", data.arguments, "listops: arguments of an operator, at most; 0: the usual");
   see("size-above", data.size_above,
       "listops: expressions have more symbols than this; 0: than a quarter of the length");
+  see("contour", data.contour, "pathfinder: dashes of a long path, 6, 9 or 14; 0: the usual");
   see("data", data.data,
-      "listops, cifar10, imdb, aan: folder of their files, to learn from; listops without: what is "
-      "drawn");
+      "listops, pathfinder, cifar10, imdb, aan: folder of their files, to learn from; the first "
+      "two "
+      "without: what is drawn");
   see("held-out", data.held_out,
-      "listops, cifar10, aan, of --data: what to evaluate on, val or test");
+      "listops, pathfinder, cifar10, aan, of --data: what to evaluate on, val or test");
   see("chain", data.chain, "ancestor, kinship: facts of an example, at most; 0: the usual");
   see("shortest-chain", data.shortest_chain,
       "ancestor, kinship: facts of an example, at least; 0: always as many as --chain");
