@@ -5,6 +5,7 @@
 
 #include "tasks/chance.hpp"
 #include "tasks/compression.hpp"
+#include "tasks/epochs.hpp"
 
 namespace vla {
 namespace {
@@ -70,7 +71,7 @@ Batch ListOps::sample_held_out(Index size, Rng& rng) const {
 
 Batch ListOps::sample_from(const ListOpsSet& set, Index size, Rng& rng) const {
   return write_batch("listops", size, length(), [&](auto tokens, auto targets) {
-    write_example(set[rng.below(set.size())], tokens, targets);
+    write_example(set[next_of_epoch(set.size(), rng)], tokens, targets);
   });
 }
 

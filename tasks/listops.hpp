@@ -20,7 +20,7 @@ struct ListOpsOptions {
 /// expressions are drawn. Drawn ones count if size_above < size < T.
 ///
 /// With `data` they come from basic_train.tsv, and the held-out ones from basic_`held_out`.tsv,
-/// each drawn with replacement; depth, arguments and size_above then count for nothing.
+/// epoch by epoch (tasks/epochs.hpp); depth, arguments and size_above then count for nothing.
 class ListOps : public Task {
  public:
   /// Throws Error for settings that are not allowed, and for files that cannot be read or are

@@ -6,73 +6,15 @@
 #include <fstream>
 #include <unordered_set>
 
-#include "framework/file.hpp"
+#include "tasks/lines.hpp"
 #include "tasks/task.hpp"
 
 namespace vla {
 namespace {
 
 constexpr std::string_view kHeader = "Source\tTarget";
-constexpr std::size_t kBlock = std::size_t{1} << 20;
-constexpr std::size_t kLongestLine = std::size_t{1} << 24;
+constexpr const char* kLine = "an expression, a tab and its value";
 constexpr Index kRepeats = 10000;  // in a row, after which there is taken to be nothing new
-
-// The lines of a file, read block by block, so that neither a large file nor one without line ends
-// fills the memory.
-class Lines {
- public:
-  explicit Lines(const std::filesystem::path& path) : path_(path), file_(path) {}
-
-  // The next line, without its end, valid until the next call; false after the last.
-  bool next(std::string_view& line) {
-    std::size_t end = text_.find('\n', start_);
-    while (end == std::string::npos && offset_ < file_.bytes()) {
-      const std::size_t searched = text_.size() - start_;
-      check(searched <= kLongestLine, path_.string(), ", line ", number_ + 1, ": longer than ",
-            kLongestLine, " bytes; expected an expression, a tab and its value");
-      read_block();
-      end = text_.find('\n', searched);
-    }
-    if (start_ == text_.size()) return false;
-    ++number_;
-    line = std::string_view(text_).substr(start_, end == std::string::npos ? end : end - start_);
-    start_ = end == std::string::npos ? text_.size() : end + 1;
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    return true;
-  }
-
-  template <class... Parts>
-  [[noreturn]] void refuse(const Parts&... parts) const {
-    fail(path_.string(), ", line ", number_, ": ", parts...);
-  }
-
- private:
-  // Drops what was used and appends what comes next in the file.
-  void read_block() {
-    text_.erase(0, start_);
-    start_ = 0;
-    const std::size_t before = text_.size();
-    text_.resize(before + std::min<std::uint64_t>(kBlock, file_.bytes() - offset_));
-    const std::span block = std::span(text_).subspan(before);
-    file_.read(offset_, std::as_writable_bytes(block));
-    offset_ += block.size();
-  }
-
-  std::filesystem::path path_;
-  InputFile file_;
-  std::uint64_t offset_ = 0;  // of what was not read yet
-  std::string text_;          // what was read, used up to start_
-  std::size_t start_ = 0;
-  Index number_ = 0;
-};
-
-// A word for a message, whatever it holds and however long it is.
-std::string shown(std::string_view word) {
-  std::string result(word.substr(0, 20));
-  std::ranges::replace_if(
-      result, [](char letter) { return letter < ' ' || letter > '~'; }, '?');
-  return "'" + result + (word.size() > 20 ? "..'" : "'");
-}
 
 // The symbols of an expression between blanks, without its parentheses.
 ListOpsExpression symbols_of(std::string_view source, Index size_below, const Lines& lines) {
@@ -95,8 +37,7 @@ ListOpsExpression symbols_of(std::string_view source, Index size_below, const Li
 
 void add_line(std::string_view line, Index size_below, const Lines& lines, ListOpsSet& set) {
   const std::size_t tab = line.find('\t');
-  if (tab == std::string_view::npos)
-    lines.refuse("no tab; expected an expression, a tab and its value");
+  if (tab == std::string_view::npos) lines.refuse("no tab; expected ", kLine);
   const std::string_view target = line.substr(tab + 1);
   if (target.size() != 1 || target[0] < '0' || target[0] > '9')
     lines.refuse("target ", shown(target), "; expected a digit, 0 to 9");
@@ -188,7 +129,7 @@ std::filesystem::path listops_path(const std::filesystem::path& folder, std::str
 }
 
 ListOpsSet read_listops(const std::filesystem::path& path, Index size_below) {
-  Lines lines(path);
+  Lines lines(path, kLine);
   std::string_view line;
   check(lines.next(line), path.string(), " is empty; expected a first line 'Source<TAB>Target'");
   if (line != kHeader) lines.refuse("begins with ", shown(line), "; expected 'Source<TAB>Target'");

@@ -141,6 +141,51 @@ std::unique_ptr<Task> make_text(const TaskConfig& config) {
                                             .valid_share = config.valid_share});
 }
 
+constexpr std::string_view kPathfinderSettings[] = {"length", "contour", "data", "held-out"};
+
+PathfinderOptions pathfinder_options(const TaskConfig& config) {
+  const PathfinderOptions own;
+  return {.length = given_or(config.length, own.length),
+          .contour = given_or(config.contour, own.contour),
+          .data = config.data,
+          .held_out = config.held_out};
+}
+
+std::unique_ptr<Task> make_pathfinder(const TaskConfig& config) {
+  return std::make_unique<Pathfinder>(pathfinder_options(config));
+}
+
+void write_pathfinder_files(const TaskConfig& config, const std::filesystem::path& folder,
+                            Index count, Rng rng) {
+  PathfinderOptions options = pathfinder_options(config);
+  options.data.clear();
+  write_pathfinder(folder, Pathfinder(options).rule(), count, rng);
+}
+
+constexpr std::string_view kCifar10Settings[] = {"data", "held-out"};
+
+std::unique_ptr<Task> make_cifar10(const TaskConfig& config) {
+  return std::make_unique<Cifar10>(
+      Cifar10Options{.data = config.data, .held_out = config.held_out});
+}
+
+constexpr std::string_view kImdbSettings[] = {"length", "data"};
+
+std::unique_ptr<Task> make_imdb(const TaskConfig& config) {
+  const ImdbOptions own;
+  return std::make_unique<Imdb>(
+      ImdbOptions{.data = config.data, .length = given_or(config.length, own.length)});
+}
+
+constexpr std::string_view kAanSettings[] = {"length", "data", "held-out"};
+
+std::unique_ptr<Task> make_aan(const TaskConfig& config) {
+  const AanOptions own;
+  return std::make_unique<Aan>(AanOptions{.data = config.data,
+                                          .length = given_or(config.length, own.length),
+                                          .held_out = config.held_out});
+}
+
 constexpr TaskKind kKinds[] = {
     {"mqar", "multi-query associative recall: key value pairs, then keys to answer", kMqarSettings,
      make_mqar},
@@ -156,10 +201,18 @@ constexpr TaskKind kKinds[] = {
      kSelectiveCopySettings, make_selective_copy},
     {"listops", "the value of a long nested expression (Long Range Arena)", kListOpsSettings,
      make_listops, "", write_listops_files},
+    {"pathfinder", "are two marks the ends of one path, pixel by pixel (Long Range Arena)",
+     kPathfinderSettings, make_pathfinder, "", write_pathfinder_files},
     {"ancestor", "a chain of descent in random order, and whether one descends from another",
      kAncestorSettings, make_ancestor},
     {"kinship", "a chain of relatives in random order, and what the last is to the first",
      kKinshipSettings, make_kinship},
+    {"cifar10", "the class of a grey image, pixel by pixel (Long Range Arena); length 1024",
+     kCifar10Settings, make_cifar10, "data"},
+    {"imdb", "is a review good, byte by byte (Long Range Arena); length 4096", kImdbSettings,
+     make_imdb, "data"},
+    {"aan", "is one of two documents cited by the other (Long Range Arena); length 8000",
+     kAanSettings, make_aan, "data"},
     {"text", "the next byte of a file; vocabulary 256, length 256", kTextSettings, make_text,
      "text"},
 };

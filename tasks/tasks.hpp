@@ -7,13 +7,17 @@
 #include <string>
 #include <string_view>
 
+#include "tasks/aan.hpp"
 #include "tasks/ancestor.hpp"
 #include "tasks/associative_recall.hpp"
+#include "tasks/cifar10.hpp"
 #include "tasks/copy.hpp"
 #include "tasks/delayed_recall.hpp"
+#include "tasks/imdb.hpp"
 #include "tasks/kinship.hpp"
 #include "tasks/listops.hpp"
 #include "tasks/mqar.hpp"
+#include "tasks/pathfinder.hpp"
 #include "tasks/retrieval.hpp"
 #include "tasks/selective_copy.hpp"
 #include "tasks/task.hpp"
@@ -49,6 +53,7 @@ struct TaskConfig {
   Index chain = 0;
   Index shortest_chain = 0;
   Index held_out_chain = 0;
+  Index contour = 0;
 };
 
 struct TaskKind {

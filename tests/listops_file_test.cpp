@@ -214,7 +214,7 @@ BOOST_AUTO_TEST_CASE(a_run_learns_from_files_and_finds_them_again) {
   check_refused(place, "data " + sizes + "--out data --count 100",
                 {"data is there and not empty; --force writes over its files"});
   check_refused(place, "data --task mqar --out other",
-                {"task mqar has no files; allowed: listops"});
+                {"task mqar has no files; allowed: listops, pathfinder"});
   check_refused(place, "data " + sizes + "--pairs 3 --out other", {"--pairs"});
   check_refused(place, "data " + sizes + "--count 2 --out other",
                 {"count 2 is not allowed; 3 or more"});

@@ -60,7 +60,8 @@ int run_eval(const CLI::App& app, const Request& request) {
         options.data.valid_share, " reaches into what the run learned from; ",
         trained.data.valid_share, " or less, or another --text");
   trained.data.text = options.data.text;
-  if (other_data) trained.data.data.clear();
+  if (other_data)
+    trained.data.data = task_kind(trained.task).required == "data" ? options.data.data : "";
   const std::unique_ptr<Task> task = make_task(options), trained_task = make_task(trained);
   if (!other_data) check_same_data(*trained_task, run.checkpoint());
   check_positions(request, trained, task->length(), trained_task->length());

@@ -17,8 +17,8 @@ namespace {
 constexpr Index kMany = std::numeric_limits<Index>::max();
 // Settings that runs of earlier versions do not have: their defaults are what those did.
 constexpr std::string_view kAddedLater[] = {
-    "precision", "graph",    "items", "depth",          "arguments",     "size-above",
-    "data",      "held-out", "chain", "shortest-chain", "held-out-chain"};
+    "precision", "graph",    "items", "depth",          "arguments",      "size-above",
+    "data",      "held-out", "chain", "shortest-chain", "held-out-chain", "contour"};
 constexpr std::string_view kPrecisions[] = {"float32", "tf32", "bf16"};
 
 void check_between(const char* name, Index value, Index low, Index high) {

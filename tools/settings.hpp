@@ -65,8 +65,13 @@ void visit_task_settings(TaskConfig& data, See&& see) {
   see("arguments", data.arguments, "listops: arguments of an operator, at most; 0: the usual");
   see("size-above", data.size_above,
       "listops: expressions have more symbols than this; 0: than a quarter of the length");
-  see("data", data.data, "listops: folder of its files, to learn from; none: what is drawn");
-  see("held-out", data.held_out, "listops, of --data: what to evaluate on, val or test");
+  see("contour", data.contour, "pathfinder: dashes of a long path, 6, 9 or 14; 0: the usual");
+  see("data", data.data,
+      "listops, pathfinder, cifar10, imdb, aan: folder of their files, to learn from; the first "
+      "two "
+      "without: what is drawn");
+  see("held-out", data.held_out,
+      "listops, pathfinder, cifar10, aan, of --data: what to evaluate on, val or test");
   see("chain", data.chain, "ancestor, kinship: facts of an example, at most; 0: the usual");
   see("shortest-chain", data.shortest_chain,
       "ancestor, kinship: facts of an example, at least; 0: always as many as --chain");

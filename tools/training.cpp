@@ -151,7 +151,7 @@ Training::Training(const TrainOptions& options)
       parameter_count_(parameter_count(model_)),
       optimizer_(vla::parameters(model_), {.rate = options.rate, .weight_decay = options.decay}),
       schedule_{Schedule::Kind::cosine, options.warm_up, options.steps, 0},
-      batches_(run_rng(options.seed, RunStream::batches)) {
+      batches_(run_rng(options.seed, RunStream::batches).state()) {
   check(!device_.is_cpu() || (options.precision == "float32" && !options.graph), "--device ",
         options.device, " is the CPU here, where --precision ", options.precision,
         options.graph ? " and --graph are" : " is", " not to be had");
@@ -178,8 +178,22 @@ void Training::learn() {
   gradient_norm_ = optimizer_.move(tape.backward(loss));
 }
 
+// On a GPU the processor has time to draw ahead. On the CPU drawing would take it from learning.
+Batch Training::next_batch() {
+  if (!device_.is_cpu()) {
+    if (!prefetch_) prefetch_ = std::make_unique<Prefetch>(*task_, options_.batch, batches_);
+    Batch batch = prefetch_->next();
+    batches_ = prefetch_->state();
+    return batch;
+  }
+  Rng rng(batches_);
+  Batch batch = task_->sample(options_.batch, rng);
+  batches_ = rng.state();
+  return batch;
+}
+
 Training::Step Training::step() {
-  const Batch batch = task_->sample(options_.batch, batches_);
+  const Batch batch = next_batch();
   if (tokens_.defined() && tokens_.shape() == batch.tokens.shape()) {
     tokens_.copy_from(batch.tokens);
     targets_.copy_from(batch.targets);
@@ -221,14 +235,15 @@ void Training::save(const std::filesystem::path& checkpoint) const {
   save_checkpoint(checkpoint, optimizer_.parameters(), &optimizer_,
                   {.step = steps(),
                    .data_position = steps() * options_.batch,
-                   .random = {{"batches", batches_.state()}},
+                   .random = {{"batches", batches_}},
                    .notes = {{"config", to_json(options_)}, {"data", task_->fingerprint()}}});
 }
 
 void Training::load(const std::filesystem::path& checkpoint) {
   const TrainingState state = load_checkpoint(checkpoint, optimizer_.parameters(), &optimizer_);
   check(state.random.contains("batches"), checkpoint.string(), ": no random stream 'batches'");
-  batches_ = Rng(state.random.at("batches"));
+  batches_ = state.random.at("batches");
+  prefetch_ = nullptr;
   optimizer_.set_steps(state.step);
 }
 

@@ -7,6 +7,7 @@
 #include "framework/cuda/graph.hpp"
 #include "framework/optim/optimizer.hpp"
 #include "framework/optim/schedule.hpp"
+#include "tasks/prefetch.hpp"
 #include "tools/settings.hpp"
 
 namespace vla {
@@ -96,6 +97,7 @@ class Training {
   void load(const std::filesystem::path& checkpoint);
 
  private:
+  Batch next_batch();
   void learn();
 
   TrainOptions options_;
@@ -105,7 +107,8 @@ class Training {
   Index parameter_count_;
   AdamW optimizer_;
   Schedule schedule_;
-  Rng batches_;
+  RandomState batches_;                 // where the next batch begins
+  std::unique_ptr<Prefetch> prefetch_;  // on a GPU, from the first step on
   // What a step reads and leaves; a captured one finds them where they are.
   Tensor tokens_, targets_, loss_, gradient_norm_;
   std::unique_ptr<CapturedGraph> graph_;

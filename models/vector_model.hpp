@@ -1,0 +1,34 @@
+// The blocks of a language model for sequences of vectors: numbers in, numbers out.
+#pragma once
+
+#include "models/language_model.hpp"
+
+namespace vla {
+
+struct VectorModelConfig {
+  Index inputs = 1;   ///< numbers that go in at every place
+  Index outputs = 1;  ///< and that come out
+  Index width = 128;
+  Index layers = 2;
+  Index hidden = 256;       ///< width of the MLP
+  double deviation = 0.02;  ///< of the normal distribution that weights start from
+  DType dtype = DType::float32;
+};
+
+/// An affine map in, blocks, final norm, an affine map out; no positions: x (B, T, inputs) ->
+/// (B, T, outputs).
+class VectorModel {
+ public:
+  /// Throws Error for sizes that are not allowed.
+  VectorModel(const VectorModelConfig& config, const MixerFactory& make_mixer, Rng& rng);
+  Var operator()(const Var& x);
+  void visit(PartVisitor& parts);
+
+ private:
+  Linear input_;
+  std::vector<Block> blocks_;
+  LayerNorm norm_;
+  Linear output_;
+};
+
+}  // namespace vla
