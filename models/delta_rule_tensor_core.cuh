@@ -83,11 +83,17 @@ struct Scan {
   /// ends.
   int segments = 1;
   bool from_identity = false;  // each begins with S = I
-  float* ends = nullptr;
+  float* ends = nullptr;       // S after each segment, (B, H, segments, d_v, d)
 };
-/// As one segment, or where that would leave much of the device idle in two levels: each segment
-/// from 0 and from I, which says how its end depends on its start; the starts one after the other;
-/// and the segments from there.
+/// Value features, in 16s, that a multiprocessor scans at once where a step is to be short.
+inline constexpr int kSlicesOfTeams = 2;
+/// The scan of its segments as they stand.
+template <class T>
+void launch_segments(const Scan<T>& scan, bool backward, const char* op, Device device);
+/// The scan of a sequence. As one segment, or where that would leave much of the device idle in two
+/// levels: each segment from 0 and from I, which says how its end depends on its start; the starts
+/// one after the other; and the segments from there. How the end depends on the start has to be
+/// representable, which it is for keys and coefficients of a delta rule that does not diverge.
 template <class T>
 void launch_scan(const Scan<T>& scan, bool backward, const char* op, Device device);
 

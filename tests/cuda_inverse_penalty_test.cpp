@@ -105,9 +105,11 @@ void check_setting(const Setting& setting, DType dtype, double output, double gr
 
 // With one direction M's condition number is sum of weights / lambda0, so that lambda0 is 1 there.
 const std::vector<Setting> kShapes{
-    {2, 9, 2, 32},    {1, 63, 2, 64},  {1, 64, 1, 64},   {2, 65, 2, 64},  {1, 200, 2, 16},
-    {1, 200, 1, 24},  {1, 130, 2, 33}, {1, 70, 1, 1, 1}, {1, 9, 1, 1, 1}, {2, 1000, 3, 64},
-    {1, 5000, 1, 32}, {3, 3, 2, 32},   {1, 1000, 1, 64}};
+    {2, 9, 2, 32},    {1, 63, 2, 64},   {1, 64, 1, 64},
+    {2, 65, 2, 64},   {1, 200, 2, 16},  {1, 200, 1, 24},
+    {1, 130, 2, 33},  {1, 70, 1, 1, 1}, {1, 9, 1, 1, 1},
+    {2, 1000, 3, 64}, {1, 5000, 1, 32}, {3, 3, 2, 32},
+    {1, 1000, 1, 64}, {9, 300, 32, 64}, {9, 300, 32, 64, 0.1, "positive", false, true}};
 
 void check_keys(Index time, Index heads, Index width, DType dtype, double output, double gradient,
                 double with_small_lambda0) {

@@ -124,11 +124,11 @@ void check_setting(const Setting& setting, DType dtype, const Allowed& allowed) 
   BOOST_TEST_MESSAGE(dtype << ", " << setting << ": " << found.str());
 }
 
-const std::vector<Setting> kShapes{{2, 9, 2, 32, 32},   {1, 63, 2, 64, 64},   {1, 64, 1, 64, 64},
-                                   {2, 65, 2, 64, 64},  {1, 200, 2, 16, 16},  {1, 130, 1, 24, 24},
-                                   {1, 130, 2, 33, 7},  {1, 70, 1, 1, 1},     {2, 1000, 3, 64, 64},
-                                   {1, 300, 2, 64, 32}, {9, 150, 16, 64, 64}, {20, 200, 16, 32, 32},
-                                   {2, 3, 2, 32, 32},   {1, 5000, 1, 32, 32}};
+const std::vector<Setting> kShapes{
+    {2, 9, 2, 32, 32},    {1, 63, 2, 64, 64},   {1, 64, 1, 64, 64},   {2, 65, 2, 64, 64},
+    {1, 200, 2, 16, 16},  {1, 130, 1, 24, 24},  {1, 130, 2, 33, 7},   {1, 70, 1, 1, 1},
+    {2, 1000, 3, 64, 64}, {1, 300, 2, 64, 32},  {9, 150, 16, 64, 64}, {20, 200, 16, 32, 32},
+    {2, 3, 2, 32, 32},    {1, 5000, 1, 32, 32}, {10, 430, 10, 64, 64}};
 
 }  // namespace
 
@@ -137,7 +137,8 @@ BOOST_AUTO_TEST_SUITE(cuda_least_squares)
 BOOST_AUTO_TEST_CASE(bfloat16_agrees_with_float64, NEEDS_CUDA) {
   for (const Setting& setting : kShapes)
     check_setting(setting, DType::bfloat16, {6e-3, 1.5e-2, 6e-3});
-  for (const Setting& setting : {Setting{1, 300, 2, 128, 128}, Setting{1, 65, 1, 100, 128}})
+  for (const Setting& setting :
+       {Setting{1, 300, 2, 128, 128}, Setting{1, 65, 1, 100, 128}, Setting{40, 300, 4, 128, 128}})
     check_setting(setting, DType::bfloat16, {6e-3, 1.5e-2, 6e-3});
   for (const double lambda0 : {0.01, 0.1, 1.0})
     for (const char* keys : {"positive", "signed", "repeated", "zero", "large"}) {
@@ -156,18 +157,77 @@ BOOST_AUTO_TEST_CASE(float32_agrees_with_float64, NEEDS_CUDA) {
 
 // M's condition number is sum of beta / lambda0 of one key. o and S are wrong by float32's rounding
 // times that, because tokens are summed in float32 within a chunk; gradients by the rounding of y
-// and h, which have two parts for bfloat16, and of their sums.
+// and h, which have two parts for bfloat16, and of their sums. Never by as much as 0 would be.
 BOOST_AUTO_TEST_CASE(few_different_keys, NEEDS_CUDA) {
   for (const Index time : {1024, 32768})
     for (const double lambda0 : {0.01, 0.1, 1.0})
       for (const auto& [keys, different] : {std::pair("one", 1), {"four", 4}, {"eight", 8}}) {
         const double condition = 0.5 * time / different / lambda0;
         const double wide = condition * 0x1p-24, narrow = condition * 0x1p-17;
-        check_setting({1, time, 1, 64, 64, lambda0, keys}, DType::bfloat16,
-                      {6e-3 + 0.5 * wide, 1.5e-2 + 0.15 * narrow, 6e-3 + 8 * wide});
+        const auto at_most = [](double error) { return std::min(error, 0.9); };
+        check_setting(
+            {1, time, 1, 64, 64, lambda0, keys}, DType::bfloat16,
+            {6e-3 + 0.5 * wide, at_most(1.5e-2 + 0.15 * narrow), at_most(6e-3 + 8 * wide)});
         check_setting({1, time, 1, 64, 64, lambda0, keys}, DType::float32,
-                      {1e-4 + 0.5 * wide, 5e-3 + 3 * wide, 1e-3 + 8 * wide});
+                      {1e-5 + wide, at_most(1e-4 + 15 * wide), at_most(1e-5 + 8 * wide)});
       }
+}
+
+// The composed form, whose delta rule scans one long head in two levels.
+BOOST_AUTO_TEST_CASE(the_composed_form_agrees_too, NEEDS_CUDA) {
+  const Setting setting{1, 4096, 1, 64, 64, 0.1, "repeated"};
+  const std::vector<Tensor> in = numbers(setting, DType::float32);
+  const auto composed = [](const LeastSquaresInputs& inputs) {
+    return composed_least_squares(inputs);
+  };
+  const auto here = results(in, DType::float64, {}, composed);
+  const auto there = results(in, DType::float32, kCuda, composed);
+  for (std::size_t i = 0; i < here.size(); ++i)
+    BOOST_TEST(rms_error(there[i], here[i]) <= (i == 0 || i >= 6 ? 1e-5 : 1e-4),
+               kNames[i] << " " << rms_error(there[i], here[i]));
+}
+
+BOOST_AUTO_TEST_CASE(without_a_tape_the_same_bits, NEEDS_CUDA) {
+  const std::vector<Tensor> in = numbers({2, 500, 2, 64, 64}, DType::bfloat16);
+  std::vector<Var> inputs;
+  for (std::size_t i = 0; i < 5; ++i)
+    inputs.push_back(Var::parameter(in[i].to(i < 3 ? DType::bfloat16 : DType::float32).to(kCuda)));
+  const auto run = [&] {
+    return recursive_least_squares({inputs[0], inputs[1], inputs[2], inputs[3], inputs[4]});
+  };
+  const LeastSquaresResult without = run();
+  Tape tape;
+  const LeastSquaresResult with = run();
+  const auto wide = [](const Tensor& x) { return x.to(Device{}).to(DType::float64); };
+  BOOST_TEST(rms_error(wide(without.output.value()), wide(with.output.value())) == 0);
+  BOOST_TEST(rms_error(wide(without.memory), wide(with.memory)) == 0);
+  BOOST_TEST(rms_error(wide(without.penalty), wide(with.penalty)) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(wrong_values_are_reported, NEEDS_CUDA) {
+  const Setting setting{1, 150, 2, 32, 32};
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  // At token 70 of the second head, or lambda0 of the second head.
+  const auto message = [&](std::size_t input, double value) -> std::string {
+    std::vector<Tensor> in = numbers(setting, DType::float64);
+    const Index row = 70 * setting.heads + 1;
+    in[input].mutable_data<double>()[input == 4 ? 1 : input == 3 ? row : row * setting.key] = value;
+    try {
+      results(in, DType::float32, kCuda,
+              [](const LeastSquaresInputs& inputs) { return recursive_least_squares(inputs); });
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "nothing";
+  };
+  const auto says = [&](std::size_t input, double value, const char* words) {
+    const std::string found = message(input, value);
+    BOOST_TEST(found.find(words) != std::string::npos, found << " says not: " << words);
+  };
+  says(1, nan, "the direction of sequence 0, head 1 at token 70 is not finite");
+  says(3, -1, "weight -1 of sequence 0, head 1 at token 70");
+  says(3, nan, "of sequence 0, head 1 at token 70");
+  says(4, -1, "lambda0 of head 1 is -1");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

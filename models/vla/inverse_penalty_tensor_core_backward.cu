@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(PenaltyFormat<T, width>::kThreads,
   const WarpRows rows = WarpRows::mine<F>();
   const SegmentPlace segment = segments.place(blockIdx.x);
   typename F::Stacked state, sum;
-  read_rows(state, starts + Index(blockIdx.x) * width * width, rows.first());
+  read_rows(state, starts + segments.offset(blockIdx.x, width, false), rows.first());
   clear(sum);
   for (Index chunk = segment.first; chunk < segment.end; ++chunk) {
     const ChunkPlace at(in.n, segment, chunk);
@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(PenaltyFormat<T, width>::kThreads,
     write_features<F>(shared.w, out.y);
     write_features<F>(h, out.h);
   }
-  write_rows(sum, sums + Index(blockIdx.x) * width * width, rows.first());
+  write_rows(sum, sums + segments.offset(blockIdx.x, width, false), rows.first());
 }
 
 // strip += the warp's rows of features.
@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(PenaltyFormat<T, width>::kThreads,
   const SegmentPlace segment = segments.place(blockIdx.x);
   // F of the tokens after the chunk.
   typename F::Stacked state;
-  const float* after = sums + Index(blockIdx.x) * width * width;
+  const float* after = sums + segments.offset(blockIdx.x, width, false);
   read_rows(state, after, rows.first());
 #pragma unroll
   for (int j = 0; j < F::kBlocks; ++j)

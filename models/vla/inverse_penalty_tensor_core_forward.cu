@@ -82,14 +82,15 @@ bool tensor_cores_fit_penalty(Index width, DType dtype, Device device) {
     using T = decltype(zero);
     return dispatch_width<T>(static_cast<int>(width), [&](auto padded) {
       using F = PenaltyFormat<T, padded>;
-      needed = std::max<std::size_t>(
-          {PenaltyMemory<F>::kBytes, PenaltyAdjointMemory<F>::kBytes, start_bytes(padded)});
+      needed = std::max<std::size_t>({SumMemory<F>::kBytes, PenaltyMemory<F>::kBytes,
+                                      PenaltyAdjointMemory<F>::kBytes, start_bytes(padded)});
     });
   };
   const bool narrow_enough = dtype == DType::bfloat16  ? need(BFloat16())
                              : dtype == DType::float32 ? need(float())
                                                        : false;
-  return narrow_enough && needed <= properties(device).shared_bytes;
+  return narrow_enough && properties(device).major >= 8 &&
+         needed <= properties(device).shared_bytes;
 }
 
 template <class T>

@@ -92,8 +92,7 @@ struct ChunkPlace {
 
 /// Begins to bring `count` vectors of `size` numbers, `stride` apart, to the rows of a matrix; the
 /// rest of its kTokens rows and of its columns becomes 0. They are there after wait_for_copies()
-/// and
-/// __syncthreads().
+/// and __syncthreads().
 template <int parts, int columns, class T>
 __device__ void load_tokens(const Split<parts, columns>& into, const T* from, Index stride,
                             int count, int size) {

@@ -100,14 +100,14 @@ struct ChunkMemory {
 template <class F, class Element = BFloat16>
 struct KeptSolution {
   // Of a block and part, of one thread.
-  using Piece = std::conditional_t<std::is_const_v<Element>, const uint4, uint4>;
+  using Quad = std::conditional_t<std::is_const_v<Element>, const uint4, uint4>;
   static constexpr Index kOfWarp = Index(kTokenBlocks) * F::kInner * kWarp;
   static constexpr Index kOfChunk = F::kWarps * kOfWarp;
-  static constexpr Index kElements = kOfChunk * sizeof(Piece) / sizeof(BFloat16);
-  Piece* own;
+  static constexpr Index kElements = kOfChunk * sizeof(Quad) / sizeof(BFloat16);
+  Quad* own;
 
   __device__ KeptSolution(Element* all, const LeastSquaresSizes& n, const ChunkPlace& at)
-      : own(reinterpret_cast<Piece*>(all) +
+      : own(reinterpret_cast<Quad*>(all) +
             ((at.sequence * n.heads + at.head) * ((n.time + kTokens - 1) / kTokens) +
              at.first / kTokens) *
                 kOfChunk +
@@ -119,7 +119,7 @@ struct KeptSolution {
 #pragma unroll
       for (int part = 0; part < F::kInner; ++part) {
         const auto& pairs = solved.tiles[p].pairs[part];
-        own[(p * F::kInner + part) * kWarp] = Piece{pairs[0], pairs[1], pairs[2], pairs[3]};
+        own[(p * F::kInner + part) * kWarp] = Quad{pairs[0], pairs[1], pairs[2], pairs[3]};
       }
   }
   __device__ typename F::Solved get() const {
@@ -128,7 +128,7 @@ struct KeptSolution {
     for (int p = 0; p < kTokenBlocks; ++p)
 #pragma unroll
       for (int part = 0; part < F::kInner; ++part) {
-        const Piece piece = own[(p * F::kInner + part) * kWarp];
+        const Quad piece = own[(p * F::kInner + part) * kWarp];
         auto& pairs = solved.tiles[p].pairs[part];
         pairs[0] = piece.x;
         pairs[1] = piece.y;
@@ -139,7 +139,7 @@ struct KeptSolution {
   }
   /// Asks for them, so that they are near when read.
   __device__ void ask() const {
-    constexpr int kLanes = 128 / sizeof(Piece);
+    constexpr int kLanes = 128 / sizeof(Quad);
     if (threadIdx.x % kLanes != 0) return;
 #pragma unroll
     for (int i = 0; i < kTokenBlocks * F::kInner; ++i) prefetch(own + i * kWarp);

@@ -39,7 +39,9 @@ __global__ void penalty_of_totals(LeastSquaresSizes n, Totals<double> added, con
   for (Index i = thread_index(); i < n.all_heads() * of_head; i += thread_total()) {
     const Index head = i / of_head;
     const int row = static_cast<int>(i % of_head / n.key), column = static_cast<int>(i % n.key);
-    penalty[i] = added(head, row, column) + (row == column ? lambda0[head % n.heads] : 0.0);
+    // The mean of what rounding made unsymmetric.
+    penalty[i] = (added(head, row, column) + added(head, column, row)) / 2 +
+                 (row == column ? lambda0[head % n.heads] : 0.0);
   }
 }
 
@@ -78,7 +80,6 @@ void add_up_segments(const Segments& segments, Index elements, Number* sums, Num
   constexpr Index kMostRows = 65535;
   Grid grid = grid_for(elements);
   grid.blocks.y = static_cast<unsigned>(std::min(segments.all_heads(), kMostRows));
-  if (segments.all_heads() == 0) return;
   Launch("least_squares prefix sums", device)(scan_segments<Number>, grid, segments.all_heads(),
                                               segments.count, elements, reversed, sums, totals);
 }

@@ -5,6 +5,7 @@
 
 namespace vla::cuda {
 
+/// Runs of `length` chunks, counted along sequences, heads and time.
 struct Segments {
   Index sequences, heads;
   Index chunks;  // of a sequence

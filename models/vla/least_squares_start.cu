@@ -10,12 +10,13 @@ namespace {
 
 namespace wmma = nvcuda::wmma;
 
-constexpr int kPart = 8;  // rows and columns of a tile, which the tensor cores multiply
+constexpr int kTileSide = 8;  // rows and columns of a tile, which the tensor cores multiply
 
-using Accumulator = wmma::fragment<wmma::accumulator, kPart, kPart, 4, double>;
-using LeftOperand = wmma::fragment<wmma::matrix_a, kPart, kPart, 4, double, wmma::row_major>;
+using Accumulator = wmma::fragment<wmma::accumulator, kTileSide, kTileSide, 4, double>;
+using LeftOperand =
+    wmma::fragment<wmma::matrix_a, kTileSide, kTileSide, 4, double, wmma::row_major>;
 template <class Layout>
-using RightOperand = wmma::fragment<wmma::matrix_b, kPart, kPart, 4, double, Layout>;
+using RightOperand = wmma::fragment<wmma::matrix_b, kTileSide, kTileSide, 4, double, Layout>;
 
 /// A tile (8, 8) as the left operand of products.
 struct LeftTile {
@@ -42,10 +43,10 @@ __device__ void add_product(Accumulator& sum, const LeftTile& left, const double
 /// The shared memory. M is to be its inverse with the sign turned.
 template <int width>
 struct StartMemory {
-  static constexpr int kStride = width + 4, kPanelStride = kPart + 4;
+  static constexpr int kStride = width + 4, kPanelStride = kTileSide + 4;
   static constexpr int kPanel = width * kPanelStride;
   static constexpr int kBytes =
-      (width * kStride + 2 * kPanel + kPart * kPanelStride) * static_cast<int>(sizeof(double));
+      (width * kStride + 2 * kPanel + kTileSide * kPanelStride) * static_cast<int>(sizeof(double));
   double* m;
   double* columns;  // those of the pivots, as they were,
   double* solved;   // -C P^-1,
@@ -56,21 +57,21 @@ struct StartMemory {
         columns(m + width * kStride),
         solved(columns + kPanel),
         inverse(solved + kPanel) {}
-  __device__ double* tile(int i, int j) const { return m + kPart * (i * kStride + j); }
-  __device__ double* columns_of(int i) const { return columns + kPart * i * kPanelStride; }
-  __device__ double* solved_of(int i) const { return solved + kPart * i * kPanelStride; }
+  __device__ double* tile(int i, int j) const { return m + kTileSide * (i * kStride + j); }
+  __device__ double* columns_of(int i) const { return columns + kTileSide * i * kPanelStride; }
+  __device__ double* solved_of(int i) const { return solved + kTileSide * i * kPanelStride; }
 };
 
 /// inverse <- -tile^-1 by a warp: sweeps, of which each thread has two neighbouring elements.
 /// Whether the pivots were positive.
 __device__ bool invert_tile(const double* tile, int stride, double* inverse, int inverse_stride) {
   constexpr unsigned kAll = 0xFFFFFFFF;
-  constexpr int kLanes = kPart / 2;  // of a row
+  constexpr int kLanes = kTileSide / 2;  // of a row
   const int lane = threadIdx.x % kWarp, row = lane / kLanes, column = lane % kLanes * 2;
   double x[2] = {tile[row * stride + column], tile[row * stride + column + 1]};
   bool positive = true;
 #pragma unroll
-  for (int p = 0; p < kPart; ++p) {
+  for (int p = 0; p < kTileSide; ++p) {
     const double pivot = __shfl_sync(kAll, x[p % 2], p * kLanes + p / 2);
     const double of_row = __shfl_sync(kAll, x[p % 2], row * kLanes + p / 2);
     const double of_column[2] = {__shfl_sync(kAll, x[0], p * kLanes + lane % kLanes),
@@ -98,7 +99,8 @@ __device__ bool invert_tile(const double* tile, int stride, double* inverse, int
 template <int width>
 __device__ bool sweep(const StartMemory<width>& shared) {
   using Memory = StartMemory<width>;
-  constexpr int kTiles = width / kPart, kStride = Memory::kStride, kPanel = Memory::kPanelStride;
+  constexpr int kTiles = width / kTileSide, kStride = Memory::kStride,
+                kPanel = Memory::kPanelStride;
   constexpr int kTogether = 4;  // tiles of a row, so that one's product need not wait for another's
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const auto invert = [&](int p) {
@@ -115,15 +117,15 @@ __device__ bool sweep(const StartMemory<width>& shared) {
       add_product<wmma::row_major>(product, {shared.tile(warp, p), kStride}, shared.inverse,
                                    kPanel);
       wmma::store_matrix_sync(shared.solved_of(warp), product, kPanel, wmma::mem_row_major);
-      for (int i = lane; i < kPart * kPart; i += kWarp)
-        shared.columns_of(warp)[i / kPart * kPanel + i % kPart] =
-            shared.tile(warp, p)[i / kPart * kStride + i % kPart];
+      for (int i = lane; i < kTileSide * kTileSide; i += kWarp)
+        shared.columns_of(warp)[i / kTileSide * kPanel + i % kTileSide] =
+            shared.tile(warp, p)[i / kTileSide * kStride + i % kTileSide];
     }
     __syncthreads();
     if (warp == kTiles) {
-      for (int i = lane; i < kPart * kPart; i += kWarp)
-        shared.tile(p, p)[i / kPart * kStride + i % kPart] =
-            shared.inverse[i / kPart * kPanel + i % kPart];
+      for (int i = lane; i < kTileSide * kTileSide; i += kWarp)
+        shared.tile(p, p)[i / kTileSide * kStride + i % kTileSide] =
+            shared.inverse[i / kTileSide * kPanel + i % kTileSide];
       if (next == kTiles) break;
       Accumulator rest;
       wmma::load_matrix_sync(rest, shared.tile(next, next), kStride, wmma::mem_row_major);
@@ -144,15 +146,16 @@ __device__ bool sweep(const StartMemory<width>& shared) {
                                    wmma::mem_row_major);
 #pragma unroll
         for (int j = 0; j < kTogether; ++j)
-          add_product<wmma::col_major>(rest[j], solved, shared.columns_of(first + j), kPanel);
+          if (is_mine(first + j))
+            add_product<wmma::col_major>(rest[j], solved, shared.columns_of(first + j), kPanel);
 #pragma unroll
         for (int j = 0; j < kTogether; ++j)
           if (is_mine(first + j))
             wmma::store_matrix_sync(shared.tile(warp, first + j), rest[j], kStride,
                                     wmma::mem_row_major);
       }
-      for (int i = lane; i < kPart * kPart; i += kWarp) {
-        const int row = i / kPart, column = i % kPart;
+      for (int i = lane; i < kTileSide * kTileSide; i += kWarp) {
+        const int row = i / kTileSide, column = i % kTileSide;
         const double x = -shared.solved_of(warp)[row * kPanel + column];
         shared.tile(warp, p)[row * kStride + column] = x;
         shared.tile(p, warp)[column * kStride + row] = x;
@@ -163,11 +166,11 @@ __device__ bool sweep(const StartMemory<width>& shared) {
   return positive;
 }
 
-// product <- the 8 rows of N in global memory times the matrix in place of M.
+/// product <- the 8 rows of N in global memory times the matrix in place of M.
 template <int width>
-__device__ void multiply_rows(Accumulator (&product)[width / kPart], const double* n,
+__device__ void multiply_rows(Accumulator (&product)[width / kTileSide], const double* n,
                               const StartMemory<width>& shared) {
-  constexpr int kTiles = width / kPart, kStride = StartMemory<width>::kStride;
+  constexpr int kTiles = width / kTileSide, kStride = StartMemory<width>::kStride;
 #pragma unroll
   for (int j = 0; j < kTiles; ++j) wmma::fill_fragment(product[j], 0);
 #pragma unroll 8
@@ -177,13 +180,13 @@ __device__ void multiply_rows(Accumulator (&product)[width / kPart], const doubl
 #pragma unroll
     for (int j = 0; j < kTiles; ++j) {
       RightOperand<wmma::row_major> right;
-      wmma::load_matrix_sync(right, shared.m + k * kStride + kPart * j, kStride);
+      wmma::load_matrix_sync(right, shared.m + k * kStride + kTileSide * j, kStride);
       wmma::mma_sync(product[j], left, right, product[j]);
     }
   }
 }
 
-constexpr int start_threads(int width) { return (width / kPart + 1) * kWarp; }
+constexpr int start_threads(int width) { return (width / kTileSide + 1) * kWarp; }
 
 // A block for each segment.
 template <int width>
@@ -193,7 +196,7 @@ __global__ void __launch_bounds__(start_threads(width))
   using Memory = StartMemory<width>;
   extern __shared__ __align__(128) unsigned char memory[];
   const Memory shared(memory);
-  constexpr int kTiles = width / kPart, kStride = Memory::kStride;
+  constexpr int kTiles = width / kTileSide, kStride = Memory::kStride;
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const SegmentPlace segment = segments.place(blockIdx.x);
   const Index offset = segments.offset(blockIdx.x, width, has_values);
@@ -220,15 +223,15 @@ __global__ void __launch_bounds__(start_threads(width))
   }
   // The warp's rows of what is left in place of M, with their signs turned.
   const auto write = [&](float* to) {
-    for (int i = lane; i < kPart * width; i += kWarp) {
-      const int row = kPart * warp + i / width, column = i % width;
+    for (int i = lane; i < kTileSide * width; i += kWarp) {
+      const int row = kTileSide * warp + i / width, column = i % width;
       to[row * width + column] = static_cast<float>(-shared.m[row * kStride + column]);
     }
   };
   Accumulator product[kTiles];
   if (warp < kTiles) {
     write(starts + offset);
-    if (has_values) multiply_rows(product, sum + (width + kPart * warp) * width, shared);
+    if (has_values) multiply_rows(product, sum + (width + kTileSide * warp) * width, shared);
   }
   if (!has_values) return;
   __syncthreads();

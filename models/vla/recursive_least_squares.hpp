@@ -30,13 +30,17 @@ struct LeastSquaresResult {
 /// bfloat16 or float32 inputs and heads that are not too wide (see has_fused_least_squares) this is
 /// one node on the tape, parallel over time; elsewhere composed_least_squares. The output has the
 /// type of the inputs, the memory is float32 where they are bfloat16; no gradient flows through
-/// memory and penalty. The fused node adds up chunks of 64 tokens in float64, but tokens of a chunk
-/// in float32, and goes through a chunk in float32 (gradients of bfloat16 inputs: 16 bits): where a
-/// sequence has so few different keys that M's condition number, sum of beta / lambda0 of one key,
-/// approaches 10^6, o is wrong by a percent and gradients by tens of percents; see
-/// cuda_least_squares/few_different_keys in the tests. Throws Error for
-/// shapes that do not fit; a negative weight or lambda0 <= 0 is reported as inverse_penalty reports
-/// it.
+/// memory and penalty.
+///
+/// The fused node adds up chunks of 64 tokens in float64, but goes through a chunk in float32 (with
+/// bfloat16 inputs in 16 bits). Where a sequence has so few different keys that M's condition
+/// number, sum of beta / lambda0 of one key, comes to 10^6, o is wrong by a percent and the
+/// gradients of keys are useless (kernels.md has a table). For backward it keeps 8 bytes a token,
+/// head and column, see recursive_least_squares_cuda.hpp.
+///
+/// Throws Error for shapes that do not fit. Keys that are not finite, a weight that is not 0 or
+/// more and lambda0 <= 0 are reported as inverse_penalty reports them; queries and values are not
+/// looked at.
 LeastSquaresResult recursive_least_squares(const LeastSquaresInputs& inputs,
                                            CallSite site = CallSite::here());
 

@@ -38,7 +38,8 @@ struct LeastSquaresGradients {
 bool least_squares_fits(Index key, Index value, DType dtype, Device device);
 
 /// What the adjoint needs, in layouts that only it knows: A and S at the start of every segment,
-/// and W and Z of every chunk, 8 d bytes a token and head (float32 12 d) that spare it their solve.
+/// and W and Z of every chunk, which spare it their solve: 8 bytes a token, head and column
+/// (float32 12), of as many columns as the wider of keys and values has, padded to 32, 64 or 128.
 struct LeastSquaresKept {
   Tensor starts, solutions;
 };

@@ -115,12 +115,14 @@ bool least_squares_fits(Index key, Index value, DType dtype, Device device) {
     using T = decltype(zero);
     return dispatch_width<T>(static_cast<int>(std::max(key, value)), [&](auto width) {
       using F = Format<T, width>;
-      needed = std::max<std::size_t>({ChunkMemory<F>::kBytes, FirstAdjointMemory<F>::kBytes,
-                                      LastAdjointMemory<F>::kBytes, start_bytes(width)});
+      needed = std::max<std::size_t>({SumMemory<F>::kBytes, ChunkMemory<F>::kBytes,
+                                      FirstAdjointMemory<F>::kBytes, LastAdjointMemory<F>::kBytes,
+                                      start_bytes(width)});
     });
   };
   const bool narrow_enough = dtype == DType::bfloat16 ? need(BFloat16()) : need(float());
-  return narrow_enough && needed <= properties(device).shared_bytes;
+  return narrow_enough && properties(device).major >= 8 &&
+         needed <= properties(device).shared_bytes;
 }
 
 template <class T>
