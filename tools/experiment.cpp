@@ -55,6 +55,8 @@ Command experiment_command(CLI::App& program) {
   add_setting(*app, "device", options.device, kDeviceHelp);
   add_setting(*app, "graph", options.graph, "on CUDA: capture a step once and replay it");
   add_setting(*app, "jobs", options.jobs, "runs at a time; 0: one per core, on CUDA 4");
+  add_setting(*app, "settings", options.settings,
+              "only these rows of the table, names with commas between");
   add_setting(*app, "models", options.models, "only these, names with commas between");
   add_setting(*app, "steps", options.steps,
               "of every run, to try an experiment out; 0: what it says");

@@ -4,7 +4,19 @@
 
 namespace vla {
 
-std::vector<Experiment> experiments() { return {mqar_capacity(), mqar_length()}; }
+std::vector<Experiment> experiments() {
+  return {mqar_capacity(),
+          mqar_length(),
+          copy_experiment(),
+          delayed_recall_experiment(),
+          associative_recall_experiment(),
+          retrieval_experiment(),
+          ablations(),
+          symbolic(),
+          mqar_zoology(),
+          listops_experiment(),
+          scaling()};
+}
 
 Experiment find_experiment(const std::string& name) {
   std::string names;

@@ -95,11 +95,53 @@ std::vector<ExperimentGroup> length_groups(bool quick) {
   return groups;
 }
 
+// The lengths and pairs of the usual test set; the last two are beyond the training.
+std::vector<NamedWords> zoology_slices() {
+  std::vector<NamedWords> slices;
+  for (const auto& [length, pairs] :
+       {std::pair<Index, Index>{64, 4}, {64, 8}, {64, 16}, {128, 32}, {512, 128}, {1024, 256}})
+    slices.push_back(
+        {fmt::format("T-{}-pairs-{}", length, pairs),
+         fmt::format("--length {} --pairs {} --examples 500 --batch 50", length, pairs)});
+  return slices;
+}
+
+std::vector<ExperimentGroup> zoology_groups(bool quick) {
+  if (quick)
+    return {{"d-32",
+             "--task mqar --form zoology --length 32 --pairs 4 --vocabulary 128 --no-positions "
+             "--width 32 --heads 2 --hidden 64 --batch 32 --steps 350 --until 0.99",
+             usual_models(),
+             {4e-3, 8e-3},
+             1,
+             {{"T-64-pairs-8", "--length 64 --pairs 8 --examples 500"}}}};
+  std::vector<ExperimentGroup> groups;
+  for (const Index width : {64, 128, 256}) {
+    const std::string sizes = fmt::format(
+        "--task mqar --form zoology --length 256 --pairs 64 --vocabulary 8192 --no-positions "
+        "--width {} --heads 2 --hidden {} --batch 128 --decay 0.1 --steps 20000 --until 0.999 "
+        "--report-every 200",
+        width, 2 * width);
+    groups.push_back({fmt::format("d-{}", width),
+                      sizes,
+                      usual_and_wide(width / 2),
+                      {1e-3, 3e-3, 1e-2},
+                      3,
+                      zoology_slices()});
+  }
+  return groups;
+}
+
 }  // namespace
 
 Experiment mqar_capacity() {
   return {"mqar-capacity", "MQAR with more and more pairs, in heads of width 32 and of 16",
           capacity_groups};
+}
+
+Experiment mqar_zoology() {
+  return {"mqar-zoology", "MQAR in the form of Zoology: 64 pairs among 8192 tokens, by width",
+          zoology_groups};
 }
 
 Experiment mqar_length() {

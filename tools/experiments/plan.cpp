@@ -18,11 +18,28 @@ namespace fs = std::filesystem;
 constexpr Index kJobsOnCuda = 4;
 constexpr Index kMostJobs = 256;
 
-std::string joined(const std::set<std::string>& names) {
-  std::string result;
-  for (const std::string& name : names) result += (result.empty() ? "" : ", ") + name;
-  return result;
-}
+// The names of an option, with commas between; none: all there are.
+class Chosen {
+ public:
+  Chosen(const char* option, const std::string& list, const std::vector<std::string>& known) {
+    if (list.empty()) {
+      names_.insert(known.begin(), known.end());
+      return;
+    }
+    std::string allowed;
+    for (const std::string& name : known) allowed += (allowed.empty() ? "" : ", ") + name;
+    std::istringstream words(list + ",");
+    for (std::string name; std::getline(words, name, ',');) {
+      check(std::ranges::find(known, name) != known.end(), "--", option, " '", name,
+            "' is not known here; allowed: ", allowed);
+      names_.insert(name);
+    }
+  }
+  bool has(const std::string& name) const { return names_.contains(name); }
+
+ private:
+  std::set<std::string> names_;
+};
 
 void append(Words& words, const Words& more) {
   words.insert(words.end(), more.begin(), more.end());
@@ -62,12 +79,13 @@ ExperimentPlan::ExperimentPlan(const Experiment& experiment, const ExperimentOpt
         " is not allowed; 1 to ", kMostJobs, ", or 0 for the usual");
   check(options.steps >= 0, "--steps ", options.steps,
         " is not allowed; 1 or more, or 0 for what the experiment says");
+  if (options_.program.empty()) options_.program = this_program().string();
   cuda_ = !parse_device(options.device).is_cpu();
   // What the quick form leaves is no beginning of the real one.
   directory_ = fs::path(options.out) / (name_ + (options.quick ? "-quick" : ""));
   if (experiment.groups) groups_ = experiment.groups(options.quick);
   if (experiment.benches) benches_ = experiment.benches(options.quick);
-  if (!options.models.empty()) keep_models(options.models);
+  keep_chosen();
   const Index cores = thread_count();
   jobs_ = options.jobs > 0 ? options.jobs : cuda_ ? kJobsOnCuda : cores;
   threads_ = std::max<Index>(1, cores / jobs_);
@@ -77,22 +95,26 @@ ExperimentPlan::ExperimentPlan(const Experiment& experiment, const ExperimentOpt
     jobs_ = 1;
     threads_ = cores;
   }
+  for (const ExperimentCell& cell : cells())  // before anything is run
+    for (const ExperimentRun& run : search(cell)) settings_of_words(run.words);
 }
 
-void ExperimentPlan::keep_models(const std::string& names) {
-  check(benches_.empty(), "--models is not for experiment ", name_, ", which measures all of them");
-  std::set<std::string> known, wanted;
-  for (const ExperimentGroup& group : groups_)
-    for (const NamedWords& model : group.models) known.insert(model.name);
-  std::istringstream list(names + ",");
-  for (std::string name; std::getline(list, name, ',');) {
-    check(known.contains(name), "--models '", name, "' is not known in experiment ", name_,
-          "; allowed: ", joined(known));
-    wanted.insert(name);
+void ExperimentPlan::keep_chosen() {
+  std::vector<std::string> settings, models;
+  for (const ExperimentGroup& group : groups_) {
+    settings.push_back(group.name);
+    for (const NamedWords& model : group.models)
+      if (std::ranges::find(models, model.name) == models.end()) models.push_back(model.name);
   }
+  for (const NamedWords& bench : benches_) settings.push_back(bench.name);
+  check(benches_.empty() || options_.models.empty(), "--models is not for experiment ", name_,
+        ", which measures all of them");
+  const Chosen setting("settings", options_.settings, settings);
+  const Chosen model("models", options_.models, models);
+  std::erase_if(benches_, [&](const NamedWords& bench) { return !setting.has(bench.name); });
+  std::erase_if(groups_, [&](const ExperimentGroup& group) { return !setting.has(group.name); });
   for (ExperimentGroup& group : groups_)
-    std::erase_if(group.models,
-                  [&](const NamedWords& model) { return !wanted.contains(model.name); });
+    std::erase_if(group.models, [&](const NamedWords& one) { return !model.has(one.name); });
 }
 
 std::vector<ExperimentCell> ExperimentPlan::cells() const {
@@ -133,8 +155,8 @@ Words ExperimentPlan::computing_words() const {
 }
 
 Words ExperimentPlan::train_command(const ExperimentRun& run) const {
-  const std::string program = this_program().string(), directory = run.directory.string();
-  Words words = {program, "train"};
+  const std::string directory = run.directory.string();
+  Words words = {options_.program, "train"};
   check_same_settings(run);
   if (fs::exists(run.directory / "config.json")) {
     append(words, {"--resume", directory});
@@ -148,7 +170,7 @@ Words ExperimentPlan::train_command(const ExperimentRun& run) const {
 
 Words ExperimentPlan::evaluation_command(const ExperimentRun& run,
                                          const NamedWords& evaluation) const {
-  Words words = {this_program().string(), "eval", run.directory.string()};
+  Words words = {options_.program, "eval", run.directory.string()};
   append(words, split_words(evaluation.words));
   append(words, {"--device", options_.device, "--threads", setting_text(threads_), "--json",
                  unfinished(evaluation_file(run, evaluation)).string()});
@@ -156,7 +178,7 @@ Words ExperimentPlan::evaluation_command(const ExperimentRun& run,
 }
 
 Words ExperimentPlan::bench_command(const NamedWords& bench) const {
-  Words words = {this_program().string(), "bench"};
+  Words words = {options_.program, "bench"};
   append(words, split_words(bench.words));
   append(words, {"--device", options_.device, "--threads", setting_text(threads_), "--json",
                  unfinished(bench_file(bench)).string()});

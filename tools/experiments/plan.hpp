@@ -15,11 +15,14 @@ namespace vla {
 struct ExperimentOptions {
   bool quick = false;
   std::string device = "cpu";
-  bool graph = true;   ///< on CUDA, each step as one launch
-  Index jobs = 0;      ///< runs at a time; 0: one per core, on CUDA 4
-  Index steps = 0;     ///< of every run, to try an experiment out; 0: what the experiment says
-  std::string models;  ///< names with commas between; empty: all
+  bool graph = true;  ///< on CUDA, each step as one launch
+  Index jobs = 0;     ///< runs at a time; 0: one per core, on CUDA 4
+  Index steps = 0;    ///< of every run, to try an experiment out; 0: what the experiment says
+  std::string settings = {};  ///< names of groups with commas between; empty: all
+  std::string models = {};    ///< names with commas between; empty: all
   std::string out = "runs/experiments";
+  std::string program =
+      {};  ///< what runs the commands of `vla`; empty: the program that is running
 };
 
 using Words = std::vector<std::string>;
@@ -83,7 +86,7 @@ class ExperimentPlan {
 
  private:
   ExperimentRun run(const ExperimentCell& cell, const std::string& rate, Index seed) const;
-  void keep_models(const std::string& names);
+  void keep_chosen();
   void check_same_settings(const ExperimentRun& run) const;
   Words computing_words() const;
 

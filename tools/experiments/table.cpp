@@ -95,6 +95,7 @@ std::string head(const ExperimentPlan& plan) {
   std::string command = "vla experiment " + plan.name();
   if (options.quick) command += " --quick";
   if (options.steps > 0) command += fmt::format(" --steps {}", options.steps);
+  if (!options.settings.empty()) command += " --settings " + options.settings;
   if (!options.models.empty()) command += " --models " + options.models;
   if (options.device != "cpu") command += " --device " + options.device;
   return fmt::format("`{}`, version {}, on {}, {} at a time, {:%Y-%m-%d}", command, VLA_VERSION,
