@@ -28,7 +28,8 @@ int run_experiment_command(const Request& request) {
   }
   const ExperimentPlan plan(find_experiment(request.name), request.options);
   if (request.dry_run) {
-    print_commands(plan, std::cout);
+    for (const Words& command : remaining_commands(plan))
+      std::cout << command_text(command) << "\n";
     return 0;
   }
   return run_experiment(plan, std::cout) ? 0 : 1;

@@ -72,6 +72,7 @@ class Driver {
 
   const ExperimentPlan& plan_;
   std::ostream& out_;
+  std::size_t remaining_ = 0, ended_ = 0;  // of the commands at the start
   Children children_;
   std::map<std::string, Job> running_;           // by their result
   std::map<std::string, RunOutcome> outcomes_;   // of runs at their end, by directory
@@ -105,7 +106,7 @@ bool Driver::add_run(const ExperimentRun& run, std::vector<Job>& jobs) {
 void Driver::add_evaluation(const ExperimentRun& run, const NamedWords& evaluation,
                             std::vector<Job>& jobs) {
   const fs::path file = plan_.evaluation_file(run, evaluation);
-  if (!fs::exists(file) && !begun_or_failed(file))
+  if (!fs::exists(file) && !kept_failure(file) && !begun_or_failed(file))
     jobs.push_back({run.label + ", at " + evaluation.name, file, run.directory,
                     plan_.evaluation_command(run, evaluation)});
 }
@@ -152,7 +153,7 @@ void Driver::ended(const Children::Ended& child) {
   if (child.code != 0 || child.signal != 0) {
     const std::string failure = failure_of(child, job.directory / "log.txt");
     failures_[child.name] = failure;
-    if (job.trains) keep_failure(job.directory, failure);
+    keep_failure(job.result, failure);
     came = "failed: " + failure;
   } else if (job.trains) {
     const std::optional<RunOutcome> outcome = run_outcome(job.directory);
@@ -164,11 +165,12 @@ void Driver::ended(const Children::Ended& child) {
     if (plan_.benches().empty())
       came = fmt::format("accuracy {:.4f}", evaluation_outcome(job.result).accuracy);
   }
-  out_ << job.label << ": " << came << std::endl;
+  out_ << fmt::format("[{}/{}] {}: {}", ++ended_, remaining_, job.label, came) << std::endl;
 }
 
 bool Driver::run() {
   const Lock lock(plan_.directory());
+  remaining_ = remaining_commands(plan_).size();
   const CatchInterrupts catching;
   Stopwatch since_written;
   double unwritten = 0;
@@ -194,41 +196,44 @@ bool Driver::run() {
   if (CatchInterrupts::interrupted())
     out_ << "interrupted; the same command goes on from here" << std::endl;
   bool final = true;
-  for (const auto& [result, failure] : failures_)
-    final = final && fs::exists(fs::path(result) / "failure.txt");
+  for (const auto& [result, failure] : failures_) final = final && kept_failure(result);
   return final && !CatchInterrupts::interrupted();
 }
 
 }  // namespace
 
-bool run_experiment(const ExperimentPlan& plan, std::ostream& out) {
-  return Driver(plan, out).run();
-}
-
-void print_commands(const ExperimentPlan& plan, std::ostream& out) {
-  const auto print = [&](const Words& words) { out << command_text(words) << "\n"; };
+std::vector<Words> remaining_commands(const ExperimentPlan& plan) {
+  std::vector<Words> commands;
   for (const ExperimentCell& cell : plan.cells()) {
     std::vector<RunOutcome> outcomes;
     for (const ExperimentRun& run : plan.search(cell)) {
       if (const std::optional<RunOutcome> outcome = plan.outcome(run))
         outcomes.push_back(*outcome);
       else
-        print(plan.train_command(run));
+        commands.push_back(plan.train_command(run));
     }
     const bool searched = outcomes.size() == cell.group->rates.size();
     const std::optional<std::size_t> best = best_of(outcomes);
     if (searched && !best) continue;
     const std::string rate = searched ? rate_text(cell.group->rates[*best]) : "BEST";
     const std::vector<ExperimentRun> repeats = plan.repeats(cell, rate);
-    for (std::size_t i = 1; i < repeats.size(); ++i)
-      if (!plan.outcome(repeats[i])) print(plan.train_command(repeats[i]));
-    for (const ExperimentRun& run : repeats)
+    for (std::size_t i = 1; i < repeats.size(); ++i)  // the first is one of the search
+      if (!plan.outcome(repeats[i])) commands.push_back(plan.train_command(repeats[i]));
+    for (const ExperimentRun& run : repeats) {
+      if (kept_failure(run.directory)) continue;
       for (const NamedWords& evaluation : cell.group->evaluations)
-        if (!fs::exists(plan.evaluation_file(run, evaluation)))
-          print(plan.evaluation_command(run, evaluation));
+        if (const fs::path file = plan.evaluation_file(run, evaluation);
+            !fs::exists(file) && !kept_failure(file))
+          commands.push_back(plan.evaluation_command(run, evaluation));
+    }
   }
   for (const NamedWords& bench : plan.benches())
-    if (!fs::exists(plan.bench_file(bench))) print(plan.bench_command(bench));
+    if (!fs::exists(plan.bench_file(bench))) commands.push_back(plan.bench_command(bench));
+  return commands;
+}
+
+bool run_experiment(const ExperimentPlan& plan, std::ostream& out) {
+  return Driver(plan, out).run();
 }
 
 }  // namespace vla

@@ -14,6 +14,6 @@ namespace vla {
 bool run_experiment(const ExperimentPlan& plan, std::ostream& out);
 
 /// The commands that are still to be run, with BEST for a rate that is not known yet.
-void print_commands(const ExperimentPlan& plan, std::ostream& out);
+std::vector<Words> remaining_commands(const ExperimentPlan& plan);
 
 }  // namespace vla

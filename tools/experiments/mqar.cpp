@@ -33,6 +33,7 @@ std::vector<ExperimentGroup> capacity_groups(bool quick) {
                  usual_models(),
                  {4e-3, 8e-3},
                  1});
+    groups.back().rates = {8e-3};
     groups.push_back({"short-pairs-16",
                       "--task mqar --pairs 16 --vocabulary 64 --width 32 --heads 4 --hidden 64 "
                       "--batch 32 --steps 300 --until 0.999",

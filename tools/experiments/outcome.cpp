@@ -16,12 +16,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kFailure = "failure.txt";
-
 std::string text_of(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   check(file.good(), "cannot read ", path.string());
   return {std::istreambuf_iterator<char>(file), {}};
+}
+
+fs::path failure_file(const fs::path& result) {
+  if (fs::is_directory(result)) return result / "failure.txt";
+  return fs::path(result) += ".failure.txt";
 }
 
 double number_in(const Metrics& line, const char* name, const fs::path& directory) {
@@ -34,10 +37,8 @@ double number_in(const Metrics& line, const char* name, const fs::path& director
 }  // namespace
 
 std::optional<RunOutcome> run_outcome(const fs::path& directory) {
-  if (fs::exists(directory / kFailure)) {
-    std::string failure = text_of(directory / kFailure);
-    return RunOutcome{.failure = failure.substr(0, failure.find('\n'))};
-  }
+  if (const std::optional<std::string> failure = kept_failure(directory))
+    return RunOutcome{.failure = *failure};
   const RunDirectory run(directory);
   const std::optional<Metrics> line = run.held_out();
   if (!line) return std::nullopt;
@@ -83,10 +84,17 @@ std::string failure_of(const Children::Ended& ended, const fs::path& log) {
   return found;
 }
 
-void keep_failure(const fs::path& directory, const std::string& failure) {
+void keep_failure(const fs::path& result, const std::string& failure) {
   if (failure.find("training diverged") == std::string::npos) return;
   const std::string text = failure + "\n";
-  replace_file(directory / kFailure, {std::as_bytes(std::span(text))});
+  replace_file(failure_file(result), {std::as_bytes(std::span(text))});
+}
+
+std::optional<std::string> kept_failure(const fs::path& result) {
+  const fs::path file = failure_file(result);
+  if (!fs::exists(file)) return std::nullopt;
+  const std::string text = text_of(file);
+  return text.substr(0, text.find('\n'));
 }
 
 EvaluationOutcome evaluation_outcome(const fs::path& file) {

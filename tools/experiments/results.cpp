@@ -71,7 +71,7 @@ ResultRow evaluated_row(const ExperimentPlan& plan, const CellResults& results,
   row.setting += ", at " + evaluation.name;
   for (const Found& one : results.repeats) {
     const fs::path file = plan.evaluation_file(one.run, evaluation);
-    row.failed += one.failed() || failures.contains(file.string());
+    row.failed += one.failed() || kept_failure(file) || failures.contains(file.string());
     if (!fs::exists(file)) continue;
     const EvaluationOutcome outcome = evaluation_outcome(file);
     row.accuracies.push_back(outcome.accuracy);

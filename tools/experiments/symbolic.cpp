@@ -23,7 +23,7 @@ std::vector<ExperimentGroup> groups(bool quick) {
              "--task ancestor --chain 2 --width 64 --heads 2 --hidden 64 --batch 32 --steps 400 "
              "--until 0.99",
              models(),
-             {1e-3, 2e-3},
+             {2e-3},
              1}};
   // The published sizes; and chains of many lengths, evaluated on longer ones.
   return {{"chain-4",

@@ -146,13 +146,20 @@ void write(const fs::path& path, const std::string& text) {
 }
 
 // "RUN: why" of what failed.
-std::vector<std::string> failure_lines(const std::vector<CellResults>& results,
+std::vector<std::string> failure_lines(const ExperimentPlan& plan,
+                                       const std::vector<CellResults>& results,
                                        const Failures& failures) {
   Failures lines = failures;
-  for (const CellResults& cell : results)
+  for (const CellResults& cell : results) {
     for (const std::vector<Found>* runs : {&cell.search, &cell.repeats})
       for (const Found& one : *runs)
         if (one.failed()) lines[one.run.directory.string()] = one.outcome->failure;
+    for (const Found& one : cell.repeats)
+      for (const NamedWords& evaluation : cell.cell.group->evaluations)
+        if (const fs::path file = plan.evaluation_file(one.run, evaluation);
+            const std::optional<std::string> failure = kept_failure(file))
+          lines[file.string()] = *failure;
+  }
   std::vector<std::string> result;
   for (const auto& [what, why] : lines) result.push_back(what + ": " + why);
   return result;
@@ -221,7 +228,7 @@ std::string write_results(const ExperimentPlan& plan, const Failures& failures) 
   const Table table = plan.benches().empty() ? result_table(result_rows(plan, results, failures))
                                              : bench_table(plan);
   std::string failed;
-  for (const std::string& line : failure_lines(results, failures))
+  for (const std::string& line : failure_lines(plan, results, failures))
     failed += (failed.empty() ? "\nfailed:\n" : "") + ("- " + line) + "\n";
   Json json = {{"experiment", plan.name()},
                {"description", plan.description()},
