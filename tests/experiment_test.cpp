@@ -3,6 +3,7 @@
 #include <sys/file.h>
 
 #include <boost/test/unit_test.hpp>
+#include <csignal>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -324,6 +325,22 @@ BOOST_AUTO_TEST_CASE(children_tell_how_they_end) {
   BOOST_TEST(!children.wait(std::chrono::milliseconds(20)).has_value());
   children.stop();
   BOOST_TEST(children.count() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(interrupts_are_caught_unless_they_are_ignored) {
+  {
+    const CatchInterrupts catching;
+    BOOST_TEST(!CatchInterrupts::interrupted());
+    std::raise(SIGTERM);
+    BOOST_TEST(CatchInterrupts::interrupted());
+  }
+  const auto old = std::signal(SIGHUP, SIG_IGN);
+  {
+    const CatchInterrupts catching;
+    std::raise(SIGHUP);
+    BOOST_TEST(!CatchInterrupts::interrupted());
+  }
+  BOOST_TEST((std::signal(SIGHUP, old) == SIG_IGN));
 }
 
 // Every setting of every experiment makes a task and a model, and is evaluated on what exists.

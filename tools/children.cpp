@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -16,13 +17,21 @@
 namespace vla {
 namespace {
 
-constexpr int kCaught[] = {SIGINT, SIGTERM, SIGHUP};
+constexpr std::array kCaught = {SIGINT, SIGTERM, SIGHUP};
 volatile std::sig_atomic_t was_interrupted = 0;
+// What was done about them before, while they are caught.
+std::array<struct sigaction, kCaught.size()> before;
+bool catching = false;
+
+void stop_catching() {
+  if (!catching) return;
+  for (std::size_t i = 0; i < kCaught.size(); ++i) ::sigaction(kCaught[i], &before[i], nullptr);
+}
 
 // Of the new process, until it is another program: nothing here may take memory or a lock, which
 // another thread might hold for ever.
 [[noreturn]] void become(char* const* words, const char* log, pid_t parent) {
-  for (const int signal : kCaught) std::signal(signal, SIG_DFL);
+  stop_catching();
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (::getppid() != parent) ::_exit(127);  // the parent ended before that was set
   const int empty = ::open("/dev/null", O_RDONLY);
@@ -51,11 +60,17 @@ CatchInterrupts::CatchInterrupts() {
   was_interrupted = 0;
   struct sigaction action {};
   action.sa_handler = [](int) { was_interrupted = 1; };
-  for (const int signal : kCaught) ::sigaction(signal, &action, nullptr);
+  for (std::size_t i = 0; i < kCaught.size(); ++i) {
+    ::sigaction(kCaught[i], nullptr, &before[i]);
+    // What is ignored stays so: nohup asks for that.
+    if (before[i].sa_handler != SIG_IGN) ::sigaction(kCaught[i], &action, nullptr);
+  }
+  catching = true;
 }
 
 CatchInterrupts::~CatchInterrupts() {
-  for (const int signal : kCaught) std::signal(signal, SIG_DFL);
+  stop_catching();
+  catching = false;
 }
 
 bool CatchInterrupts::interrupted() { return was_interrupted != 0; }

@@ -16,7 +16,7 @@ namespace vla {
 std::filesystem::path this_program();
 
 /// While it lives, Ctrl-C and requests to end (SIGINT, SIGTERM, SIGHUP) do not end the program, but
-/// can be asked for.
+/// can be asked for. One at a time.
 class CatchInterrupts {
  public:
   CatchInterrupts();
