@@ -37,7 +37,7 @@ BOOST_AUTO_TEST_CASE(version_and_help) {
   BOOST_TEST(place.run("--version").out == "vla " VLA_VERSION "\n");
   BOOST_TEST(place.run("--version").code == 0);
   for (const char* command : {"train", "eval", "generate", "report", "inspect", "tasks", "data",
-                              "models", "gradcheck", "verify", "bench"}) {
+                              "models", "experiment", "gradcheck", "verify", "bench"}) {
     const Outcome help = place.run(std::string(command) + " --help");
     BOOST_TEST(help.code == 0);
     BOOST_TEST((help.out.find("Example:\n  vla " + std::string(command)) != std::string::npos),
@@ -198,6 +198,8 @@ BOOST_AUTO_TEST_CASE(a_resumed_run_goes_on_to_the_bit) {
     for (std::size_t i = 0; i < reports.size(); ++i)
       for (const char* name : {"split", "step", "loss", "accuracy"})
         BOOST_TEST((reports[i].at(name) == expected[i].at(name)), "line " << i << ", " << name);
+    for (std::size_t i = 1; i < reports.size(); ++i)  // those of both sessions together
+      BOOST_TEST(reports[i].at("seconds") > reports[i - 1].at("seconds"));
   }
 }
 
@@ -342,6 +344,16 @@ BOOST_AUTO_TEST_CASE(eval_reproduces_the_final_evaluation) {
                  "positions for 7",
                  "--no-positions"});
   check_refused(place, "eval vla --pairs 16", {"pairs 16 needs at least 16 keys"});
+  BOOST_TEST(place.run("eval without --length 30 --examples 10 --json it.json").errors == "");
+  const auto whole = nlohmann::json::parse(read(place / "it.json"));
+  BOOST_TEST(place.run("eval without --length 30 --examples 10 --batch 3 --json it.json").code ==
+             0);
+  const auto by_three = nlohmann::json::parse(read(place / "it.json"));
+  BOOST_TEST(by_three.at("accuracy") == whole.at("accuracy"));
+  BOOST_TEST(by_three.at("length") == 30);
+  BOOST_TEST(by_three.at("examples") == 10);
+  check_refused(place, "eval vla --batch -1", {"--batch -1 is not allowed; 0 or more"});
+  check_refused(place, "eval vla --json no/it.json", {"no/it.json"});
   check_refused(place, "eval vla --examples 0", {"--examples 0 is not allowed; 1 or more"});
   check_refused(place, "eval vla --vocabulary 20", {"unknown option '--vocabulary'"});
   check_refused(place, "eval nothing", {"nothing/config.json"});

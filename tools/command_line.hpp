@@ -18,6 +18,7 @@ struct Command {
 
 Command train_command(CLI::App& program);
 Command eval_command(CLI::App& program);
+Command experiment_command(CLI::App& program);
 Command generate_command(CLI::App& program);
 Command inspect_command(CLI::App& program);
 Command report_command(CLI::App& program);

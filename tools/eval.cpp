@@ -3,8 +3,10 @@
 
 #include <iostream>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "framework/checkpoint.hpp"
+#include "framework/file.hpp"
 #include "framework/parallel.hpp"
 #include "tools/command_line.hpp"
 #include "tools/run.hpp"
@@ -18,7 +20,8 @@ struct Request {
   TaskConfig data;
   Index examples = kFinalExamples;
   Index threads = 0;
-  std::string device;
+  Index batch = 0;  // 0: the run's
+  std::string device, json;
 };
 
 // Before examples are made that are too long for the model.
@@ -29,9 +32,21 @@ void check_positions(const Request& request, const TrainOptions& options, Index 
         "; a model trained with --no-positions has no limit");
 }
 
+void write_json(const std::filesystem::path& path, const Evaluation& result, const Task& task) {
+  nlohmann::ordered_json json = {{"version", VLA_VERSION},  {"accuracy", result.accuracy},
+                                 {"loss", result.loss},     {"examples", result.examples},
+                                 {"length", task.length()}, {"chance", task.chance()}};
+  for (const Measure& measure : result.measures) json[measure.name] = measure.value;
+  for (const Measure& measure : task.references()) json[measure.name] = measure.value;
+  const std::string text = json.dump(2) + "\n";
+  replace_file(path, {std::as_bytes(std::span(text))});
+}
+
 // The model is that of the run; the task differs from the run's in what the command line names.
 int run_eval(const CLI::App& app, const Request& request) {
   check(request.examples >= 1, "--examples ", request.examples, " is not allowed; 1 or more");
+  check(request.batch >= 0, "--batch ", request.batch, " is not allowed; 0 or more");
+  if (!request.json.empty()) check_replaceable(request.json);
   check(request.threads >= 0 && request.threads <= 4096, "--threads ", request.threads,
         " is not allowed; 0 to 4096");
   const RunDirectory run(request.run);
@@ -69,13 +84,15 @@ int run_eval(const CLI::App& app, const Request& request) {
   LanguageModel model = make_model(trained, *trained_task);
   load_checkpoint(run.checkpoint(), parameters(model), nullptr);
   move_to(model, device_for(request.device, options));
-  const Evaluation result = evaluate(model, *task, request.examples, options.batch,
-                                     run_rng(options.seed, RunStream::final_evaluation));
+  const Evaluation result =
+      evaluate(model, *task, request.examples, request.batch > 0 ? request.batch : options.batch,
+               run_rng(options.seed, RunStream::final_evaluation));
   std::cout << fmt::format(
       "held-out accuracy {:.4f}, loss {:.4f}{} ({} examples of {} tokens, "
       "chance {:.3f}{})\n",
       result.accuracy, result.loss, measures_text(result.measures), result.examples, task->length(),
       task->chance(), measures_text(task->references()));
+  if (!request.json.empty()) write_json(request.json, result, *task);
   return 0;
 }
 
@@ -95,6 +112,8 @@ Command eval_command(CLI::App& program) {
   app->get_option("--text")->type_name("FILE");
   app->get_option("--data")->type_name("DIRECTORY");
   add_setting(*app, "examples", request->examples, "how many examples");
+  add_setting(*app, "batch", request->batch, "examples at a time; 0: as trained");
+  app->add_option("--json", request->json, "write the result to this file too")->type_name("FILE");
   add_setting(*app, "threads", request->threads, "CPU threads; 0: as trained");
   add_setting(*app, "device", request->device, kDeviceHelp)
       ->default_str("as trained, or cpu where that is missing");

@@ -12,12 +12,12 @@ int main(int count, char** words) {
   program.require_subcommand(1);
   const std::vector<vla::Command> commands = {
       vla::train_command(program),      vla::eval_command(program),
-      vla::generate_command(program),   vla::report_command(program),
-      vla::inspect_command(program),    vla::bench_command(program),
-      vla::tasks_command(program),      vla::data_command(program),
-      vla::models_command(program),     vla::gradcheck_command(program),
-      vla::verify_command(program),     vla::devices_command(program),
-      vla::regression_command(program),
+      vla::experiment_command(program), vla::generate_command(program),
+      vla::report_command(program),     vla::inspect_command(program),
+      vla::bench_command(program),      vla::tasks_command(program),
+      vla::data_command(program),       vla::models_command(program),
+      vla::gradcheck_command(program),  vla::verify_command(program),
+      vla::devices_command(program),    vla::regression_command(program),
   };
   try {
     program.parse(count, words);

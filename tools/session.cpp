@@ -70,6 +70,7 @@ class Run {
   Meter total_;
   Stopwatch watch_;
   double elapsed_ = 0;  // training and evaluation in this session
+  double earlier_ = 0;  // the same in the sessions before, up to their last report that is kept
   double accuracy_ = 0;
   double loss_ = 0;       // of the last report; on the CPU of the last step
   std::string measures_;  // of the last report, as text
@@ -88,7 +89,11 @@ void Run::open() {
                                 session_.directory.string()));
     directory_.keep_metrics_until(steps());
     const std::vector<Metrics> before = directory_.metrics();
-    if (!before.empty()) accuracy_ = before.back().accuracy;
+    if (!before.empty()) {
+      accuracy_ = before.back().accuracy;
+      const auto seconds = before.back().more.find("seconds");
+      if (seconds != before.back().more.end()) earlier_ = seconds->second;
+    }
   }
 }
 
@@ -148,7 +153,8 @@ Metrics Run::report(const Training::Step& last_step, const Meter& stretch) {
                   .tokens_per_second = stretch.per_second(training_->tokens_per_step()),
                   .more = {{"held_out_loss", held_out.loss},
                            {"gradient_norm", last_step.gradient_norm.item()},
-                           {"rate", last_step.rate}}};
+                           {"rate", last_step.rate},
+                           {"seconds", earlier_ + elapsed_}}};
   add(held_out.measures, metrics);
   if (written()) directory_.append(metrics);
   progress_.report(line(metrics.loss, metrics.tokens_per_second));
@@ -180,7 +186,9 @@ Metrics Run::finish() {
                            {"parameters", static_cast<double>(training_->parameters())},
                            {"peak_memory_bytes",
                             static_cast<double>(memory_statistics(training_->device()).peak)},
-                           {"seconds", elapsed_}}};
+                           {"seconds", earlier_ + elapsed_}}};
+  if (const std::optional<std::size_t> bytes = training_->state_bytes())
+    metrics.more["state_bytes"] = static_cast<double>(*bytes);
   add(evaluation.measures, metrics);
   add(references, metrics);
   if (written()) directory_.append(metrics);
@@ -188,7 +196,7 @@ Metrics Run::finish() {
       fmt::format("held-out accuracy {:.4f}, loss {:.4f}{} after {} steps in {} ({} "
                   "examples, chance {:.3f}{})",
                   metrics.accuracy, metrics.loss, measures_text(evaluation.measures), metrics.step,
-                  clock_text(elapsed_), evaluation.examples, training_->task().chance(),
+                  clock_text(earlier_ + elapsed_), evaluation.examples, training_->task().chance(),
                   measures_text(references)));
   return metrics;
 }

@@ -86,6 +86,10 @@ void check_task_settings(const TrainOptions& options) {
 
 }  // namespace
 
+bool is_about_computing(std::string_view name) {
+  return name == "device" || name == "precision" || name == "graph" || name == "threads";
+}
+
 void check_settings(const TrainOptions& options) {
   check_task_settings(options);
   check(options.task != "text" || options.mixer.symbolic == 0, "--symbolic ",

@@ -140,6 +140,9 @@ void visit_settings(TrainOptions& options, See&& see) {
   visit_training_settings(options, see);
 }
 
+/// Whether a setting says where and how a run is computed, and nothing of what it learns.
+bool is_about_computing(std::string_view name);
+
 /// Throws Error unless every setting has an allowed value by itself, the warm-up is shorter than
 /// the training, the settings of the task that differ from their default are ones it uses, and the
 /// task bears a model that is not causal. What else must fit together is checked by the task and

@@ -17,10 +17,6 @@ struct Request {
   CLI::Option* resume_given = nullptr;
 };
 
-bool is_about_computing(const std::string& name) {
-  return name == "device" || name == "precision" || name == "graph" || name == "threads";
-}
-
 // A resumed run keeps its settings: takes them from its directory, and refuses others, but for
 // those that say where it is computed.
 TrainOptions settings_of_run(const CLI::App& app, TrainOptions given, const RunDirectory& run) {

@@ -9,6 +9,7 @@
 #include "framework/checkpoint.hpp"
 #include "framework/cuda/runtime.hpp"
 #include "framework/ops/matmul.hpp"
+#include "framework/ops/shaping.hpp"
 #include "framework/ops/softmax.hpp"
 #include "framework/parallel.hpp"
 #include "framework/safetensors.hpp"
@@ -229,6 +230,22 @@ Evaluation Training::report_evaluation() {
 Evaluation Training::final_evaluation() {
   return evaluate(model_, *task_, kFinalExamples, options_.batch,
                   run_rng(options_.seed, RunStream::final_evaluation));
+}
+
+std::optional<std::size_t> Training::state_bytes() {
+  if (options_.mixer.symbolic > 0) return std::nullopt;  // it looks at later tokens
+  const PauseRecording pause;
+  Rng rng = run_rng(options_.seed, RunStream::reports);
+  const Tensor tokens = task_->sample(1, rng).tokens;
+  constexpr Index kBlock = 256;  // softmax on the CPU keeps a block's scores
+  StreamState state;
+  for (Index begin = 0; begin < tokens.size(1); begin += kBlock) {
+    const Index end = std::min(begin + kBlock, tokens.size(1));
+    model_.stream(slice(Var(tokens), 1, begin, end).value().to(device_), state);
+  }
+  std::size_t bytes = 0;
+  for (const auto& [name, part] : state.parts) bytes += part.bytes();
+  return bytes;
 }
 
 void Training::save(const std::filesystem::path& checkpoint) const {

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "framework/cuda/graph.hpp"
 #include "framework/optim/optimizer.hpp"
@@ -86,6 +87,9 @@ class Training {
 
   const Task& task() const { return *task_; }
   Index parameters() const { return parameter_count_; }
+  /// What is kept of one sequence of the task's length so that it can go on, measured by streaming
+  /// one; none where the model does not stream.
+  std::optional<std::size_t> state_bytes();
   const std::vector<Parameter>& all_parameters() const { return optimizer_.parameters(); }
   /// That of the mixers; automatic where they have none.
   OperatorForm operator_form() {

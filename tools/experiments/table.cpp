@@ -1,0 +1,245 @@
+#include "tools/experiments/table.hpp"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "framework/cuda/runtime.hpp"
+#include "framework/file.hpp"
+#include "framework/parallel.hpp"
+
+namespace vla {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+// In place of a number that is not there.
+const std::string kNone = "-";
+
+std::string seeds_text(const ResultRow& row) {
+  if (row.search_failed) return "failed";
+  const auto have = static_cast<Index>(row.accuracies.size());
+  if (have == 0 && row.failed == 0) return "not run";
+  std::string text =
+      have == row.seeds ? fmt::format("{}", have) : fmt::format("{} of {}", have, row.seeds);
+  return row.failed > 0 ? text + fmt::format(", {} failed", row.failed) : text;
+}
+
+std::vector<std::string> words_of(const ResultRow& row) {
+  const auto accuracy = [&](double value) {
+    return row.accuracies.empty() ? "-" : fmt::format("{:.4f}", value);
+  };
+  const bool trained = row.parameters > 0;
+  const auto if_trained = [&](auto value) {
+    return trained ? fmt::format("{:.0f}", static_cast<double>(value)) : "-";
+  };
+  return {row.setting,
+          row.model,
+          if_trained(row.parameters),
+          row.state_bytes ? fmt::format("{}", *row.state_bytes) : "-",
+          row.rate.empty() ? "-" : row.rate,
+          accuracy(row.mean()),
+          accuracy(row.lowest()),
+          accuracy(row.highest()),
+          seeds_text(row),
+          if_trained(row.steps),
+          if_trained(row.seconds),
+          trained ? fmt::format("{:.4f}", row.chance) : "-"};
+}
+
+// Of each bench the rows of its JSON file.
+Table bench_table(const ExperimentPlan& plan) {
+  Table table = {{"setting", "layer", "form", "pass", "ms", "tokens/s", "peak MB"}};
+  for (const NamedWords& bench : plan.benches()) {
+    const fs::path file = plan.bench_file(bench);
+    if (!fs::exists(file)) {
+      table.push_back({bench.name, "not run", "-", "-", "-", "-", "-"});
+      continue;
+    }
+    std::ifstream text(file);
+    const Json json = Json::parse(text, nullptr, false);
+    check(json.is_object() && json.contains("rows"), file.string(), ": no rows of vla bench");
+    for (const Json& row : json.at("rows")) {
+      std::vector<std::string> words = {bench.name, row.at("name"), row.at("form"), row.at("pass")};
+      if (row.contains("skipped"))
+        words.insert(words.end(), {"skipped", "-", "-"});
+      else
+        words.insert(words.end(),
+                     {fmt::format("{:.2f}", 1e3 * row.at("seconds").get<double>()),
+                      fmt::format("{:.0f}", row.at("tokens_per_second").get<double>()),
+                      fmt::format("{:.1f}", 1e-6 * row.at("peak_bytes").get<double>())});
+      table.push_back(std::move(words));
+    }
+  }
+  return table;
+}
+
+std::string machine_text(const ExperimentPlan& plan) {
+  const Device device = parse_device(plan.options().device);
+  if constexpr (kCudaBuild)
+    if (!device.is_cpu()) return cuda::properties(device).name;
+  std::ifstream lines("/proc/cpuinfo");
+  std::string model = "unknown processor";
+  for (std::string line; std::getline(lines, line);)
+    if (line.starts_with("model name")) model = line.substr(line.find(": ") + 2);
+  return fmt::format("{} cores of {}", thread_count(), model);
+}
+
+std::string head(const ExperimentPlan& plan) {
+  const ExperimentOptions& options = plan.options();
+  std::string command = "vla experiment " + plan.name();
+  if (options.quick) command += " --quick";
+  if (options.steps > 0) command += fmt::format(" --steps {}", options.steps);
+  if (!options.settings.empty()) command += " --settings " + options.settings;
+  if (!options.models.empty()) command += " --models " + options.models;
+  if (options.device != "cpu") command += " --device " + options.device;
+  return fmt::format("`{}`, version {}, on {}, {} at a time, {:%Y-%m-%d}", command, VLA_VERSION,
+                     machine_text(plan), plan.jobs(), fmt::localtime(std::time(nullptr)));
+}
+
+Json as_json(const Found& one) {
+  Json json = {{"directory", one.run.directory.string()},
+               {"settings", command_text(one.run.words)}};
+  if (!one.outcome) return json;
+  const RunOutcome& outcome = *one.outcome;
+  if (!outcome.failure.empty()) {
+    json["failure"] = outcome.failure;
+    return json;
+  }
+  json.update({{"accuracy", outcome.accuracy},
+               {"loss", outcome.loss},
+               {"chance", outcome.chance},
+               {"steps", outcome.steps},
+               {"seconds", outcome.seconds},
+               {"parameters", outcome.parameters}});
+  if (outcome.state_bytes) json["state_bytes"] = *outcome.state_bytes;
+  return json;
+}
+
+Json as_json(const ExperimentPlan& plan, const CellResults& results) {
+  Json json = {{"setting", results.cell.group->name}, {"model", results.cell.model->name}};
+  if (!results.rate.empty()) json["best_rate"] = std::stod(results.rate);
+  json["search"] = Json::array();
+  json["seeds"] = Json::array();
+  for (const Found& one : results.search) json["search"].push_back(as_json(one));
+  for (const Found& one : results.repeats) {
+    Json seed = as_json(one);
+    for (const NamedWords& evaluation : results.cell.group->evaluations) {
+      const fs::path file = plan.evaluation_file(one.run, evaluation);
+      if (!fs::exists(file)) continue;
+      const EvaluationOutcome outcome = evaluation_outcome(file);
+      seed["evaluations"][evaluation.name] = {
+          {"accuracy", outcome.accuracy}, {"loss", outcome.loss}, {"chance", outcome.chance}};
+    }
+    json["seeds"].push_back(std::move(seed));
+  }
+  return json;
+}
+
+void write(const fs::path& path, const std::string& text) {
+  replace_file(path, {std::as_bytes(std::span(text))});
+}
+
+// "RUN: why" of what failed.
+std::vector<std::string> failure_lines(const ExperimentPlan& plan,
+                                       const std::vector<CellResults>& results,
+                                       const Failures& failures) {
+  Failures lines = failures;
+  for (const CellResults& cell : results) {
+    for (const std::vector<Found>* runs : {&cell.search, &cell.repeats})
+      for (const Found& one : *runs)
+        if (one.failed()) lines[one.run.directory.string()] = one.outcome->failure;
+    for (const Found& one : cell.repeats)
+      for (const NamedWords& evaluation : cell.cell.group->evaluations)
+        if (const fs::path file = plan.evaluation_file(one.run, evaluation);
+            const std::optional<std::string> failure = kept_failure(file))
+          lines[file.string()] = *failure;
+  }
+  std::vector<std::string> result;
+  for (const auto& [what, why] : lines) result.push_back(what + ": " + why);
+  return result;
+}
+
+bool is_number(const std::string& word) {
+  return word == kNone || (!word.empty() && word.find_first_not_of("0123456789.e-+") == word.npos);
+}
+
+}  // namespace
+
+Table result_table(const std::vector<ResultRow>& rows) {
+  Table table = {{"setting", "model", "parameters", "state bytes", "rate", "accuracy", "lowest",
+                  "highest", "seeds", "steps", "seconds", "chance"}};
+  for (const ResultRow& row : rows) table.push_back(words_of(row));
+  return table;
+}
+
+std::string aligned(const Table& table) {
+  std::vector<std::size_t> widths(table.front().size(), 0);
+  std::vector<bool> numbers(table.front().size(), true);
+  for (std::size_t row = 0; row < table.size(); ++row) {
+    for (std::size_t i = 0; i < widths.size(); ++i) {
+      widths[i] = std::max(widths[i], table[row][i].size());
+      if (row > 0 && !is_number(table[row][i])) numbers[i] = false;
+    }
+  }
+  std::string text;
+  for (const auto& row : table) {
+    std::string line;
+    for (std::size_t i = 0; i < widths.size(); ++i)
+      line += numbers[i] ? fmt::format("{:>{}}  ", row[i], widths[i])
+                         : fmt::format("{:<{}}  ", row[i], widths[i]);
+    text += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
+  }
+  return text;
+}
+
+std::string markdown(const Table& table) {
+  std::string text;
+  for (std::size_t row = 0; row < table.size(); ++row) {
+    for (const std::string& word : table[row]) text += "| " + word + " ";
+    text += "|\n";
+    if (row > 0) continue;
+    for (std::size_t i = 0; i < table[row].size(); ++i) text += "|---";
+    text += "|\n";
+  }
+  return text;
+}
+
+std::string csv(const Table& table) {
+  std::string text;
+  for (const auto& row : table) {
+    std::string line;
+    for (const std::string& word : row) {
+      const bool plain = word.find_first_of(",\"") == std::string::npos;
+      line += (line.empty() ? "" : ",") + (plain ? word : "\"" + word + "\"");
+    }
+    text += line + "\n";
+  }
+  return text;
+}
+
+std::string write_results(const ExperimentPlan& plan, const Failures& failures) {
+  const std::vector<CellResults> results = all_results(plan, failures);
+  const Table table = plan.benches().empty() ? result_table(result_rows(plan, results, failures))
+                                             : bench_table(plan);
+  std::string failed;
+  for (const std::string& line : failure_lines(plan, results, failures))
+    failed += (failed.empty() ? "\nfailed:\n" : "") + ("- " + line) + "\n";
+  Json json = {{"experiment", plan.name()},
+               {"description", plan.description()},
+               {"made_with", head(plan)},
+               {"rows", Json::array()}};
+  for (const CellResults& cell : results) json["rows"].push_back(as_json(plan, cell));
+  write(plan.directory() / "table.md", "# " + plan.name() + "\n\n" + plan.description() + "\n\n" +
+                                           head(plan) + "\n\n" + markdown(table) + failed);
+  write(plan.directory() / "table.csv", csv(table));
+  write(plan.directory() / "results.json", json.dump(2) + "\n");
+  return aligned(table) + failed;
+}
+
+}  // namespace vla

@@ -1,0 +1,25 @@
+// The results of an experiment in writing: for people and for programs.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tools/experiments/results.hpp"
+
+namespace vla {
+
+/// Rows of words, the head first.
+using Table = std::vector<std::vector<std::string>>;
+
+Table result_table(const std::vector<ResultRow>& rows);
+
+/// Columns as wide as their widest word, those of numbers to the right; as Markdown; as CSV.
+std::string aligned(const Table& table);
+std::string markdown(const Table& table);
+std::string csv(const Table& table);
+
+/// Writes table.md, table.csv and results.json to the experiment's directory, and returns the
+/// table as text with what failed below it.
+std::string write_results(const ExperimentPlan& plan, const Failures& failures);
+
+}  // namespace vla
