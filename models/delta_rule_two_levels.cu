@@ -1,5 +1,7 @@
 #include "models/delta_rule_tensor_core.cuh"
 
+// S P + Q in float32. Errors against float64, T 4096, one head: those of one level (bfloat16 final
+// S 6e-6, with 4 different keys 1.6e-5; float32 3e-7 and 1.6e-6).
 namespace vla::cuda {
 namespace {
 

@@ -42,7 +42,9 @@ struct SumMemory {
 };
 
 /// sums (segments, rows, width) <- [K; V]^T (beta K) of each segment. A chunk is summed on the
-/// tensor cores, chunks in float64: a sequence may have one key a million times.
+/// tensor cores, chunks in float64: a sequence may have one key a million times. Measured against
+/// float64, T 32768 with one to eight different keys: M 1.6e-7 with bfloat16 inputs, 4e-7 with
+/// float32.
 template <class T, int width, bool has_values>
 __global__ void __launch_bounds__(Format<T, width, has_values>::kThreads,
                                   Format<T, width, has_values>::kAtOnce)
