@@ -72,16 +72,6 @@ std::vector<Named> results(const Setting& s, const std::vector<Tensor>& numbers,
   return all;
 }
 
-double rms_error(const Tensor& a, const Tensor& b) {
-  double difference = 0, size = 0;
-  for (Index i = 0; i < a.elements(); ++i) {
-    const double x = a.data<double>()[i], y = b.data<double>()[i];
-    difference += (x - y) * (x - y);
-    size += y * y;
-  }
-  return difference == 0 ? 0 : std::sqrt(difference / size);
-}
-
 void check_setting(const Setting& setting, DType dtype, double output, double gradient) {
   BOOST_TEST(cuda::tensor_cores_fit_penalty(setting.width, dtype, kCuda));
   const std::vector<Tensor> in = numbers(setting, dtype);
@@ -90,7 +80,7 @@ void check_setting(const Setting& setting, DType dtype, double output, double gr
   std::ostringstream found;
   for (std::size_t i = 0; i < here.size(); ++i) {
     const std::string_view name = here[i].name;
-    const double error = rms_error(there[i].value, here[i].value);
+    const double error = relative_difference(there[i].value, here[i].value);
     found << name << " " << error << "  ";
     // The gradient of lambda0 is one number, the sum of terms that nearly cancel.
     const double allowed = name == "y"          ? output
@@ -152,10 +142,9 @@ BOOST_AUTO_TEST_CASE(a_sequence_goes_on_from_its_state, NEEDS_CUDA) {
   };
   const InversePenaltyResult whole = part(0, setting.time, {}), first = part(0, 130, {});
   const InversePenaltyResult rest = part(130, setting.time, first.state);
-  const auto wide = [](const Tensor& x) { return x.to(Device{}).to(DType::float64); };
   const Var joined = concat({first.output, rest.output}, 1);
-  BOOST_TEST(rms_error(wide(joined.value()), wide(whole.output.value())) < 1e-5);
-  BOOST_TEST(rms_error(wide(rest.state.penalty), wide(whole.state.penalty)) < 1e-6);
+  BOOST_TEST(relative_difference(joined.value(), whole.output.value()) < 1e-5);
+  BOOST_TEST(relative_difference(rest.state.penalty, whole.state.penalty) < 1e-6);
   BOOST_TEST(rest.state.tokens == whole.state.tokens);
 }
 

@@ -84,16 +84,6 @@ std::vector<Tensor> results(const std::vector<Tensor>& numbers, DType dtype, Dev
   return all;
 }
 
-double rms_error(const Tensor& a, const Tensor& b) {
-  double difference = 0, size = 0;
-  for (Index i = 0; i < a.elements(); ++i) {
-    const double x = a.data<double>()[i], y = b.data<double>()[i];
-    difference += (x - y) * (x - y);
-    size += y * y;
-  }
-  return difference == 0 ? 0 : std::sqrt(difference / size);
-}
-
 // Relative RMS errors that are allowed.
 struct Allowed {
   double output, gradient, memory;
@@ -110,7 +100,7 @@ void check_setting(const Setting& setting, DType dtype, const Allowed& allowed) 
   });
   std::ostringstream found;
   for (std::size_t i = 0; i < here.size(); ++i) {
-    const double error = rms_error(there[i], here[i]);
+    const double error = relative_difference(there[i], here[i]);
     found << kNames[i] << " " << error << "  ";
     // The gradient of lambda0 is one number, the sum of terms that nearly cancel.
     const double most = i == 0   ? allowed.output
@@ -183,8 +173,8 @@ BOOST_AUTO_TEST_CASE(the_composed_form_agrees_too, NEEDS_CUDA) {
   const auto here = results(in, DType::float64, {}, composed);
   const auto there = results(in, DType::float32, kCuda, composed);
   for (std::size_t i = 0; i < here.size(); ++i)
-    BOOST_TEST(rms_error(there[i], here[i]) <= (i == 0 || i >= 6 ? 1e-5 : 1e-4),
-               kNames[i] << " " << rms_error(there[i], here[i]));
+    BOOST_TEST(relative_difference(there[i], here[i]) <= (i == 0 || i >= 6 ? 1e-5 : 1e-4),
+               kNames[i] << " " << relative_difference(there[i], here[i]));
 }
 
 BOOST_AUTO_TEST_CASE(without_a_tape_the_same_bits, NEEDS_CUDA) {
@@ -198,10 +188,9 @@ BOOST_AUTO_TEST_CASE(without_a_tape_the_same_bits, NEEDS_CUDA) {
   const LeastSquaresResult without = run();
   Tape tape;
   const LeastSquaresResult with = run();
-  const auto wide = [](const Tensor& x) { return x.to(Device{}).to(DType::float64); };
-  BOOST_TEST(rms_error(wide(without.output.value()), wide(with.output.value())) == 0);
-  BOOST_TEST(rms_error(wide(without.memory), wide(with.memory)) == 0);
-  BOOST_TEST(rms_error(wide(without.penalty), wide(with.penalty)) == 0);
+  BOOST_TEST(relative_difference(without.output.value(), with.output.value()) == 0);
+  BOOST_TEST(relative_difference(without.memory, with.memory) == 0);
+  BOOST_TEST(relative_difference(without.penalty, with.penalty) == 0);
 }
 
 BOOST_AUTO_TEST_CASE(wrong_values_are_reported, NEEDS_CUDA) {

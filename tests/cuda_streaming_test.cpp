@@ -54,12 +54,6 @@ LeastSquaresInputs inputs_of(const std::vector<Tensor>& numbers, DType dtype, De
 
 Tensor on_cpu(const Tensor& x) { return x.to(Device{}).to(DType::float64); }
 
-double rms_error(const Tensor& a, const Tensor& b) {
-  BOOST_REQUIRE_EQUAL(a.shape(), b.shape());
-  const Var wrong = Var(on_cpu(a)) - Var(on_cpu(b));
-  return norm(wrong).value().item() / norm(Var(on_cpu(b))).value().item();
-}
-
 // Blocks of 1, of `most`, or of 1, 2, ... most tokens.
 void check_steps(const Setting& s, DType dtype, bool growing, Index most, double tolerance) {
   const std::vector<Tensor> all = numbers(s, dtype);
@@ -77,9 +71,9 @@ void check_steps(const Setting& s, DType dtype, bool growing, Index most, double
     if (growing) size = size % most + 1;
   }
   BOOST_TEST(state.tokens == s.time);
-  const double o = rms_error(concat(outputs, 1).value(), whole.output.value());
-  const double memory = rms_error(state.memory, whole.memory);
-  const double penalty = rms_error(unpack(state.penalty), whole.penalty);
+  const double o = relative_difference(concat(outputs, 1).value(), whole.output.value());
+  const double memory = relative_difference(state.memory, whole.memory);
+  const double penalty = relative_difference(unpack(state.penalty), whole.penalty);
   std::ostringstream found;
   found << dtype << ", " << s << ", blocks of " << (growing ? "up to " : "") << most << ": o " << o
         << ", S " << memory << ", M " << penalty;
@@ -140,7 +134,7 @@ void check_stream(const std::vector<Stretch>& stretches) {
       const Tensor y = stretch.on_cuda ? twins.cuda->stream(Var(x.value().to(kCuda)), there).value()
                                        : twins.cpu->stream(x, there).value();
       BOOST_TEST_CONTEXT("blocks of " << stretch.block << " after " << here.tokens << " tokens")
-      BOOST_TEST(rms_error(y, reference) <= 1e-4);
+      BOOST_TEST(relative_difference(y, reference) <= 1e-4);
       const bool steps = stretch.on_cuda && size <= kFewTokens;
       BOOST_TEST(there.parts.contains("packed") == steps);
       BOOST_TEST(there.parts.contains("kept") == !steps);
@@ -150,8 +144,8 @@ void check_stream(const std::vector<Stretch>& stretches) {
     return unpack(
         {state.parts.at("penalty"), state.parts.at("packed"), state.parts.at("diagonal")});
   };
-  BOOST_TEST(rms_error(penalty(there), penalty(here)) <= 1e-5);
-  BOOST_TEST(rms_error(there.parts.at("memory"), here.parts.at("memory")) <= 1e-4);
+  BOOST_TEST(relative_difference(penalty(there), penalty(here)) <= 1e-5);
+  BOOST_TEST(relative_difference(there.parts.at("memory"), here.parts.at("memory")) <= 1e-4);
 }
 
 }  // namespace
@@ -185,7 +179,7 @@ BOOST_AUTO_TEST_CASE(the_same_few_tokens_for_ever, NEEDS_CUDA) {
   for (double& x : penalty.mutable_values<double>()) x *= 3000;
   for (Index i = 0; i < 8 * 4 * 64; ++i)
     penalty.mutable_data<double>()[i * 64 + i % 64] += exact.lambda0.value().data<double>()[0];
-  BOOST_TEST(rms_error(unpack(state.penalty), penalty) <= 1e-5);
+  BOOST_TEST(relative_difference(unpack(state.penalty), penalty) <= 1e-5);
   const Tensor o = least_squares_steps(inputs, state).output;
   for (const double x : on_cpu(o).values<double>()) BOOST_TEST_REQUIRE(std::isfinite(x));
 }
@@ -269,7 +263,7 @@ BOOST_AUTO_TEST_CASE(bfloat16_streams_by_step, NEEDS_CUDA) {
     const Tensor x = rng.normal({kBatch, i == 0 ? 40 : 1, kWidth}, DType::float32);
     const Tensor reference = twins.cuda->stream(Var(x.to(kCuda)), here).value();
     const Var y = twins.cuda->stream(Var(x.to(DType::bfloat16).to(kCuda)), there);
-    BOOST_TEST(rms_error(y.value(), reference) <= 5e-2);
+    BOOST_TEST(relative_difference(y.value(), reference) <= 5e-2);
   }
 }
 
