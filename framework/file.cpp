@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <string>
@@ -105,6 +106,30 @@ void InputFile::read(std::uint64_t offset, std::span<std::byte> into) const {
   }
 }
 
+std::string read_text(const std::filesystem::path& path) {
+  const InputFile file(path);
+  std::string text(file.bytes(), '\0');
+  file.read(0, std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
+std::vector<std::filesystem::path> files_in(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> paths;
+  std::error_code error;
+  std::filesystem::directory_iterator entry(folder, error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error))
+    paths.push_back(entry->path());
+  check(!error, "cannot read ", folder.string(), ": ", error.message());
+  std::ranges::sort(paths);
+  return paths;
+}
+
+void make_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  check(!error, "cannot make the directory ", folder.string(), ": ", error.message());
+}
+
 void replace_file(const std::filesystem::path& path,
                   const std::vector<std::span<const std::byte>>& pieces) {
   TemporaryFile file(path);
@@ -114,6 +139,10 @@ void replace_file(const std::filesystem::path& path,
   if (error == 0) error = file.take_place_of(path);
   if (error != 0) fail_with_reason("write", path, error);
   sync_directory_of(path);
+}
+
+void write_text(const std::filesystem::path& path, std::string_view text) {
+  replace_file(path, {std::as_bytes(std::span(text))});
 }
 
 void check_replaceable(const std::filesystem::path& path) {

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace vla {
@@ -28,11 +30,25 @@ class InputFile {
   std::uint64_t bytes_ = 0;
 };
 
+/// All that a regular file holds. Throws Error with the system's reason when it cannot be read.
+std::string read_text(const std::filesystem::path& path);
+
+/// The files and folders in a folder, in the order of their paths. Throws Error with the system's
+/// reason when it cannot be read.
+std::vector<std::filesystem::path> files_in(const std::filesystem::path& folder);
+
+/// Makes a folder and those above it, as far as they are not there. Throws Error with the system's
+/// reason.
+void make_folder(const std::filesystem::path& folder);
+
 /// Makes `path` a file of the pieces, one after the other: they are written to a temporary file
 /// beside it, which takes its place once it is safely on disk. Throws Error with the system's
 /// reason on failure; what was at `path` is then untouched and the temporary file removed.
 void replace_file(const std::filesystem::path& path,
                   const std::vector<std::span<const std::byte>>& pieces);
+
+/// The same with a text.
+void write_text(const std::filesystem::path& path, std::string_view text);
 
 /// Throws the Error that replace_file would throw for this path now, and leaves nothing behind: for
 /// work that takes a while before there is something to write.

@@ -15,8 +15,7 @@ LabelledSets read_sets(const AanOptions& options) {
   check_task_setting("aan", "length", length, 4, kLongestSequence);
   check(length % 2 == 0, "aan: length ", length,
         " is not allowed; an even number, half for each document");
-  check(held_out == "val" || held_out == "test", "aan: held-out '", held_out,
-        "' is not allowed; val or test");
+  check_held_out("aan", held_out);
   const auto read = [&](const char* split) {
     return read_aan(std::filesystem::path(data) / concatenate("new_aan_pairs.", split, ".tsv"),
                     length / 2 - 1);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 namespace vla {
@@ -65,6 +66,12 @@ double most_frequent_target_share(const Task& task, Index examples) {
     }
   }
   return static_cast<double>(std::ranges::max(counts)) / static_cast<double>(counted);
+}
+
+double guess_share(std::span<const Index> training, std::span<const Index> held_out) {
+  const auto guess = std::ranges::max_element(training) - training.begin();
+  const Index all = std::accumulate(held_out.begin(), held_out.end(), Index{0});
+  return static_cast<double>(held_out[static_cast<std::size_t>(guess)]) / static_cast<double>(all);
 }
 
 }  // namespace vla

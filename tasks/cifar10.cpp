@@ -13,8 +13,7 @@ constexpr Index kClasses = 10;
 
 LabelledSets read_sets(const Cifar10Options& options) {
   check(!options.data.empty(), "cifar10: no folder to learn from; --data DIRECTORY names it");
-  check(options.held_out == "val" || options.held_out == "test", "cifar10: held-out '",
-        options.held_out, "' is not allowed; val or test");
+  check_held_out("cifar10", options.held_out);
   const std::filesystem::path folder = options.data;
   LabelledBytes all;
   for (int batch = 1; batch <= 5; ++batch)

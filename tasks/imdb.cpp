@@ -21,18 +21,6 @@ LabelledSets read_sets(const ImdbOptions& options) {
   return {read_imdb(folder / "train", options.length), read_imdb(folder / "test", options.length)};
 }
 
-std::vector<std::filesystem::path> files_of(const std::filesystem::path& folder) {
-  std::vector<std::filesystem::path> paths;
-  std::error_code error;
-  std::filesystem::directory_iterator entry(folder, error);
-  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error))
-    paths.push_back(entry->path());
-  check(!error, "cannot read ", folder.string(), ": ", error.message());
-  check(!paths.empty(), folder.string(), " is empty; expected files NUMBER_RATING.txt");
-  std::ranges::sort(paths);
-  return paths;
-}
-
 void check_name(const std::filesystem::path& path, const Class& of) {
   static const std::regex form("[0-9]+_(10|[0-9])\\.txt");
   std::smatch parts;
@@ -50,7 +38,10 @@ LabelledBytes read_imdb(const std::filesystem::path& folder, Index length) {
   LabelledBytes reviews;
   for (Index label = 0; label < 2; ++label) {
     const Class& of = kImdbClasses[label];
-    for (const std::filesystem::path& path : files_of(folder / of.name)) {
+    const std::vector<std::filesystem::path> paths = files_in(folder / of.name);
+    check(!paths.empty(), (folder / of.name).string(),
+          " is empty; expected files NUMBER_RATING.txt");
+    for (const std::filesystem::path& path : paths) {
       check_name(path, of);
       const InputFile file(path);
       check(file.bytes() > 0, path.string(), " is empty; expected a review");

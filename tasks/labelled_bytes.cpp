@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tasks/chance.hpp"
 #include "tasks/compression.hpp"
 #include "tasks/epochs.hpp"
 
@@ -60,9 +61,7 @@ double LabelledBytesTask::chance() const {
   };
   count(sets_.training, training);
   count(sets_.held_out, held_out);
-  const auto guess = std::ranges::max_element(training) - training.begin();
-  return static_cast<double>(held_out[static_cast<std::size_t>(guess)]) /
-         static_cast<double>(sets_.held_out.size());
+  return guess_share(training, held_out);
 }
 
 Batch LabelledBytesTask::draw(const LabelledBytes& set, Index size, Rng& rng) const {

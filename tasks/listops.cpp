@@ -29,8 +29,7 @@ std::array<Index, 10> value_counts(const ListOpsSet& set) {
 
 ListOps::ListOps(const ListOpsOptions& options) : options_(options) {
   if (options_.size_above == 0) options_.size_above = options_.length / 4;
-  check(options_.held_out == "val" || options_.held_out == "test", "listops: held-out '",
-        options_.held_out, "' is not allowed; val or test");
+  check_held_out("listops", options_.held_out);
   if (options_.data.empty()) {
     check_listops_grammar(grammar());
     return;
@@ -51,11 +50,7 @@ ListOpsGrammar ListOps::grammar() const {
 
 double ListOps::chance() const {
   if (options_.data.empty()) return most_frequent_target_share(*this, kChanceExamples);
-  const std::array<Index, 10> training = value_counts(training_),
-                              held_out = value_counts(held_out_);
-  const auto guess = std::ranges::max_element(training) - training.begin();
-  return static_cast<double>(held_out[static_cast<std::size_t>(guess)]) /
-         static_cast<double>(held_out_.size());
+  return guess_share(value_counts(training_), value_counts(held_out_));
 }
 
 Batch ListOps::sample(Index size, Rng& rng) const {

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <unordered_set>
 
+#include "framework/file.hpp"
 #include "tasks/lines.hpp"
 #include "tasks/task.hpp"
 
@@ -143,9 +144,7 @@ void write_listops(const std::filesystem::path& folder, const ListOpsGrammar& gr
                    Rng rng) {
   check(count >= 3, "listops: count ", count, " is not allowed; 3 or more, one for each file");
   check_listops_grammar(grammar);
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  check(!error, "cannot make ", folder.string(), ": ", error.message());
+  make_folder(folder);
   const Index held_out = std::max<Index>(count / 50, 1);
   NewFile train(listops_path(folder, "train")), val(listops_path(folder, "val")),
       test(listops_path(folder, "test"));

@@ -1,8 +1,10 @@
 #include "tasks/pathfinder.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "framework/parallel.hpp"
+#include "tasks/chance.hpp"
 #include "tasks/compression.hpp"
 #include "tasks/epochs.hpp"
 #include "tasks/png.hpp"
@@ -38,8 +40,7 @@ Batch write_apart(Index size, Index length, const Write& write) {
 Pathfinder::Pathfinder(const PathfinderOptions& options)
     : options_(options), rule_(rule_of(options)) {
   const auto& [length, contour, data, held_out] = options_;
-  check(held_out == "val" || held_out == "test", "pathfinder: held-out '", held_out,
-        "' is not allowed; val or test");
+  check_held_out("pathfinder", held_out);
   if (data.empty()) return;
   set_ = read_pathfinder(data);
   training_end_ = set_.size() * 8 / 10;
@@ -58,14 +59,11 @@ Pathfinder::Pathfinder(const PathfinderOptions& options)
 
 double Pathfinder::chance() const {
   if (options_.data.empty()) return 0.5;
-  const std::span<const std::uint8_t> labels = set_.labels;
-  const auto part = [&](Index begin, Index end) {
-    return labels.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
+  const auto counts = [&](Index begin, Index end) {
+    const auto connected = std::count(set_.labels.begin() + begin, set_.labels.begin() + end, 1);
+    return std::array<Index, 2>{end - begin - connected, connected};
   };
-  const auto connected = std::ranges::count(part(0, training_end_), 1);
-  const std::uint8_t guess = 2 * connected > training_end_ ? 1 : 0;
-  return static_cast<double>(std::ranges::count(part(held_out_begin_, held_out_end_), guess)) /
-         static_cast<double>(held_out_end_ - held_out_begin_);
+  return guess_share(counts(0, training_end_), counts(held_out_begin_, held_out_end_));
 }
 
 Batch Pathfinder::sample(Index size, Rng& rng) const {

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <map>
 
+#include "framework/file.hpp"
 #include "framework/parallel.hpp"
 #include "tasks/lines.hpp"
 #include "tasks/png.hpp"
@@ -19,26 +20,17 @@ namespace {
 constexpr Index kBatch = 1000;
 constexpr const char* kLine = "a folder, a file, a number and a label, with blanks between them";
 
-void make_folder(const std::filesystem::path& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  check(!error, "cannot make ", folder.string(), ": ", error.message());
-}
-
 // The files of metadata by their number.
 std::map<Index, std::filesystem::path> metadata_of(const std::filesystem::path& folder) {
   std::map<Index, std::filesystem::path> files;
-  std::error_code error;
-  std::filesystem::directory_iterator entry(folder, error);
-  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
-    const std::string stem = entry->path().stem().string();
+  for (const std::filesystem::path& path : files_in(folder)) {
+    const std::string stem = path.stem().string();
     Index number = 0;
     const auto [end, wrong] = std::from_chars(stem.data(), stem.data() + stem.size(), number);
-    if (entry->path().extension() == ".npy" && wrong == std::errc() &&
-        end == stem.data() + stem.size() && number >= 0)
-      files.emplace(number, entry->path());
+    if (path.extension() == ".npy" && wrong == std::errc() && end == stem.data() + stem.size() &&
+        number >= 0)
+      files.emplace(number, path);
   }
-  check(!error, "cannot read ", folder.string(), ": ", error.message());
   return files;
 }
 
@@ -122,8 +114,7 @@ void write_pathfinder(const std::filesystem::path& folder, const PathfinderRule&
     });
     std::string metadata;
     for (const std::string& row : rows) metadata += row;
-    replace_file(folder / "metadata" / concatenate(batch, ".npy"),
-                 {std::as_bytes(std::span(metadata))});
+    write_text(folder / "metadata" / concatenate(batch, ".npy"), metadata);
   }
 }
 

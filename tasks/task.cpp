@@ -27,6 +27,11 @@ void check_task_setting(std::string_view task, std::string_view setting, Index v
         least, " to ", most);
 }
 
+void check_held_out(std::string_view task, std::string_view held_out) {
+  check(held_out == "val" || held_out == "test", task, ": held-out '", held_out,
+        "' is not allowed; val or test");
+}
+
 Batch write_batch(std::string_view task, Index size, Index length, const ExampleWriter& write) {
   check(size >= 0, task, ": a batch of ", size, " examples is not allowed; 0 or more");
   Batch batch{Tensor::zeros({size, length}, DType::int64),

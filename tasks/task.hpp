@@ -62,6 +62,9 @@ inline constexpr Index kLongestSequence = Index{1} << 40;
 void check_task_setting(std::string_view task, std::string_view setting, Index value, Index least,
                         Index most);
 
+/// Throws Error unless what is held out of files is "val" or "test".
+void check_held_out(std::string_view task, std::string_view held_out);
+
 /// Writes one example of T tokens. It is handed tokens that are all 0, and targets that are all
 /// kIgnoredTarget.
 using ExampleWriter = std::function<void(std::span<Index> tokens, std::span<Index> targets)>;

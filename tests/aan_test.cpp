@@ -15,7 +15,7 @@ namespace {
 struct Files : TemporaryDirectory {
   Files() { write_aan_files(path(), 20, Rng(1)); }
   std::string refused(const std::string& train) const {
-    write_text(*this / "new_aan_pairs.train.tsv", train);
+    make_file(*this / "new_aan_pairs.train.tsv", train);
     const std::string message = refusal<Aan, AanOptions>({.data = path().string(), .length = 100});
     const std::string file = (*this / "new_aan_pairs.train.tsv").string();
     return message.starts_with(file) ? message.substr(file.size()) : "elsewhere: " + message;
@@ -30,9 +30,9 @@ BOOST_AUTO_TEST_SUITE(aan)
 
 BOOST_AUTO_TEST_CASE(a_line_is_a_label_and_two_texts) {
   const TemporaryDirectory files;
-  write_text(files / "pairs.tsv",
-             "1.0\tP1\tP2\tfirst \"text\tsecond\r\n0\t\t\t\t\n1\ta\tb\t\xC3\xA4\tlong text\n"
-             "0.0\ta\tb\tx\ty");
+  make_file(files / "pairs.tsv",
+            "1.0\tP1\tP2\tfirst \"text\tsecond\r\n0\t\t\t\t\n1\ta\tb\t\xC3\xA4\tlong text\n"
+            "0.0\ta\tb\tx\ty");
   const LabelledBytes set = read_aan(files / "pairs.tsv", 8);
   BOOST_REQUIRE(set.size() == 4);
   BOOST_TEST(text(set.part(0, 0)) == "first \"t");
@@ -139,7 +139,7 @@ BOOST_AUTO_TEST_CASE(a_run_learns_from_files) {
   BOOST_TEST(trained.errors == "");
   for (const char* more : {"", " --held-out test", " --data other"})
     BOOST_TEST(place.run(std::string("eval run --examples 20") + more).errors == "", more);
-  write_text(place / "data/new_aan_pairs.train.tsv", "1\ta\tb\tc\td\n");
+  make_file(place / "data/new_aan_pairs.train.tsv", "1\ta\tb\tc\td\n");
   check_refused(place, "eval run",
                 {"run/checkpoint.safetensors was made from data of 20 examples"});
 }

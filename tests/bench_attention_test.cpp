@@ -7,7 +7,9 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "framework/file.hpp"
 #include "tests/compare.hpp"
+#include "tests/error_of.hpp"
 #include "tests/temporary_directory.hpp"
 #include "tools/bench_peers.hpp"
 
@@ -43,16 +45,7 @@ Run run(const BenchAttentionOptions& options) {
 }
 
 std::string message_of(const BenchAttentionOptions& options) {
-  try {
-    run(options);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "accepted";
-}
-
-void write_text(const std::filesystem::path& path, const std::string& text) {
-  std::ofstream(path) << text;
+  return error_of([&] { run(options); });
 }
 
 nlohmann::json json_of(const std::filesystem::path& path) {

@@ -10,6 +10,7 @@
 
 #include "models/models.hpp"
 #include "tests/compare.hpp"
+#include "tests/error_of.hpp"
 #include "tests/temporary_directory.hpp"
 
 namespace vla {
@@ -185,12 +186,7 @@ BOOST_AUTO_TEST_CASE(bad_options_are_refused) {
   const auto message = [](const std::function<void(BenchOptions&)>& change) -> std::string {
     BenchOptions options = tiny();
     change(options);
-    try {
-      measured(options);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "accepted";
+    return error_of([&] { measured(options); });
   };
   BOOST_TEST(message([](BenchOptions& o) { o.shape.batch = 0; }) ==
              "--batch 0 is not allowed; 1 or more");

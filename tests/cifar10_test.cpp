@@ -60,7 +60,7 @@ BOOST_AUTO_TEST_CASE(grey_keeps_black_white_and_grey) {
   for (std::size_t p = 0; p < 256; ++p)
     for (std::size_t channel = 0; channel < 3; ++channel)
       record[1 + channel * 1024 + p] = static_cast<char>(p);
-  write_text(files / "one.bin", record);
+  make_file(files / "one.bin", record);
   LabelledBytes set;
   read_cifar10(files / "one.bin", set);
   for (std::size_t p = 0; p < 256; ++p) BOOST_TEST(set.part(0, 0)[p] == p);
@@ -89,10 +89,10 @@ BOOST_AUTO_TEST_CASE(chance_is_the_share_of_the_usual_class) {
   const Files files(2);
   Rng rng(5);
   for (int batch = 1; batch <= 5; ++batch)
-    write_text(files / ("data_batch_" + std::to_string(batch) + ".bin"),
-               cifar10_record(3, rng) + cifar10_record(3, rng) + cifar10_record(batch, rng));
-  write_text(files / "test_batch.bin", cifar10_record(3, rng) + cifar10_record(4, rng) +
-                                           cifar10_record(4, rng) + cifar10_record(4, rng));
+    make_file(files / ("data_batch_" + std::to_string(batch) + ".bin"),
+              cifar10_record(3, rng) + cifar10_record(3, rng) + cifar10_record(batch, rng));
+  make_file(files / "test_batch.bin", cifar10_record(3, rng) + cifar10_record(4, rng) +
+                                          cifar10_record(4, rng) + cifar10_record(4, rng));
   BOOST_TEST(Cifar10({.data = files.path().string(), .held_out = "test"}).chance() == 0.25);
 }
 
@@ -103,19 +103,19 @@ BOOST_AUTO_TEST_CASE(a_damaged_file_is_refused_with_the_record_and_what_was_expe
   // Cut anywhere but between records.
   const std::string two = whole.substr(0, 2 * 3073);
   for (std::size_t bytes = 0; bytes <= two.size(); ++bytes) {
-    write_text(path, two.substr(0, bytes));
+    make_file(path, two.substr(0, bytes));
     const std::string message = files.refused();
     const bool good = bytes > 0 && bytes % 3073 == 0;
     if ((message == "accepted") != good) BOOST_ERROR(bytes << ": " << message);
   }
-  write_text(path, two.substr(0, 5000));
+  make_file(path, two.substr(0, 5000));
   BOOST_TEST(files.refused() == path.string() +
                                     " has 5000 bytes: 1 records and 1927 bytes more; expected "
                                     "whole records of 3073, one or more");
   for (int label : {10, 127, 255}) {
     std::string wrong = whole;
     wrong[3073 * 2] = static_cast<char>(label);
-    write_text(path, wrong);
+    make_file(path, wrong);
     BOOST_TEST(files.refused() ==
                path.string() + ", record 2: label " + std::to_string(label) + "; expected 0 to 9");
   }
@@ -124,7 +124,7 @@ BOOST_AUTO_TEST_CASE(a_damaged_file_is_refused_with_the_record_and_what_was_expe
   std::filesystem::create_directory(path);
   BOOST_TEST(files.refused() == "cannot read " + path.string() + ": it is not a regular file");
   std::filesystem::remove(path);
-  write_text(path, whole);
+  make_file(path, whole);
   std::filesystem::remove(files / "test_batch.bin");
   BOOST_TEST(files.refused() == "accepted");
   BOOST_TEST(files.refused("test") ==

@@ -6,6 +6,7 @@
 #include "models/vla/inverse_penalty_cuda.hpp"
 #include "tests/compare.hpp"
 #include "tests/cuda_guard.hpp"
+#include "tests/error_of.hpp"
 
 namespace vla {
 namespace {
@@ -154,12 +155,7 @@ BOOST_AUTO_TEST_CASE(wrong_values_are_reported, NEEDS_CUDA) {
   const auto message = [&](std::size_t input, double value) -> std::string {
     std::vector<Tensor> in = numbers(setting, DType::float64);
     in[input].mutable_data<double>()[input == 3 ? 1 : 70] = value;
-    try {
-      results(setting, in, DType::float32, kCuda);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "nothing";
+    return error_of([&] { results(setting, in, DType::float32, kCuda); });
   };
   const auto says = [&](std::size_t input, double value, const char* words) {
     const std::string found = message(input, value);

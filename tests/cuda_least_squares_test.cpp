@@ -5,6 +5,7 @@
 #include "models/vla/recursive_least_squares.hpp"
 #include "tests/compare.hpp"
 #include "tests/cuda_guard.hpp"
+#include "tests/error_of.hpp"
 
 namespace vla {
 namespace {
@@ -201,13 +202,10 @@ BOOST_AUTO_TEST_CASE(wrong_values_are_reported, NEEDS_CUDA) {
     std::vector<Tensor> in = numbers(setting, DType::float64);
     const Index row = 70 * setting.heads + 1;
     in[input].mutable_data<double>()[input == 4 ? 1 : input == 3 ? row : row * setting.key] = value;
-    try {
+    return error_of([&] {
       results(in, DType::float32, kCuda,
               [](const LeastSquaresInputs& inputs) { return recursive_least_squares(inputs); });
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "nothing";
+    });
   };
   const auto says = [&](std::size_t input, double value, const char* words) {
     const std::string found = message(input, value);

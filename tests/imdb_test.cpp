@@ -27,9 +27,9 @@ BOOST_AUTO_TEST_SUITE(imdb)
 
 BOOST_AUTO_TEST_CASE(the_reviews_of_a_folder_are_read_in_the_order_of_their_names) {
   const TemporaryDirectory files;
-  write_text(files / "pos/2_10.txt", "great");
-  write_text(files / "pos/10_7.txt", std::string("g\0\xFFod", 5));
-  write_text(files / "neg/7_1.txt", "bad\n");
+  make_file(files / "pos/2_10.txt", "great");
+  make_file(files / "pos/10_7.txt", std::string("g\0\xFFod", 5));
+  make_file(files / "neg/7_1.txt", "bad\n");
   const LabelledBytes set = read_imdb(files.path(), 4);
   BOOST_REQUIRE(set.size() == 3);
   BOOST_TEST(text(set.part(0, 0)) == "bad\n");
@@ -69,7 +69,7 @@ BOOST_AUTO_TEST_CASE(a_damaged_folder_is_refused_with_the_file_and_what_was_expe
   const Files files;
   BOOST_TEST(files.refused() == "accepted");
   const auto refused_with = [&](const std::string& name, const std::string& contents) {
-    write_text(files / name, contents);
+    make_file(files / name, contents);
     const std::string message = files.refused();
     std::filesystem::remove(files / name);
     const std::string path = (files / name).string();

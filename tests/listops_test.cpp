@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "tests/compare.hpp"
+#include "tests/error_of.hpp"
 #include "tests/task_examples.hpp"
 
 namespace vla {
@@ -35,12 +36,7 @@ ListOpsExpression expression_of(const std::string& text) {
 int value_of(const std::string& text) { return listops_value(expression_of(text)); }
 
 std::string value_refused(const std::string& text) {
-  try {
-    value_of(text);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "accepted";
+  return error_of([&] { value_of(text); });
 }
 
 // What LRA's own code does with the pairs that parentheses make: a leaf is a value; a pair of an

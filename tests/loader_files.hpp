@@ -9,7 +9,7 @@
 
 namespace vla {
 
-inline void write_text(const std::filesystem::path& path, const std::string& text) {
+inline void make_file(const std::filesystem::path& path, const std::string& text) {
   std::filesystem::create_directories(path.parent_path());
   std::ofstream(path, std::ios::binary) << text;
 }
@@ -33,7 +33,7 @@ inline void write_cifar10_files(const std::filesystem::path& folder, Index recor
                            "data_batch_4.bin", "data_batch_5.bin", "test_batch.bin"}) {
     std::string file;
     for (Index i = 0; i < records; ++i) file += cifar10_record(rng.below(10), rng);
-    write_text(folder / name, file);
+    make_file(folder / name, file);
   }
 }
 
@@ -42,7 +42,7 @@ inline void write_imdb_files(const std::filesystem::path& folder, Index reviews,
   for (const char* part : {"train", "test"})
     for (const auto& [name, lowest] : {std::pair("neg", 1), std::pair("pos", 7)})
       for (Index i = 0; i < reviews; ++i)
-        write_text(folder / part / name / concatenate(i, "_", lowest + rng.below(4), ".txt"),
+        make_file(folder / part / name / concatenate(i, "_", lowest + rng.below(4), ".txt"),
                    random_bytes(1 + rng.below(400), rng));
 }
 
@@ -58,7 +58,7 @@ inline void write_aan_files(const std::filesystem::path& folder, Index pairs, Rn
     for (Index i = 0; i < pairs; ++i)
       file += (rng.below(2) == 0 ? "0.0\tP" : "1.0\tP") + std::to_string(i) + "\tQ\t" + text() +
               "\t" + text() + "\n";
-    write_text(folder / (std::string("new_aan_pairs.") + split + ".tsv"), file);
+    make_file(folder / (std::string("new_aan_pairs.") + split + ".tsv"), file);
   }
 }
 

@@ -8,6 +8,8 @@
 #include <map>
 #include <set>
 
+#include "tests/error_of.hpp"
+
 namespace vla {
 namespace {
 
@@ -41,12 +43,7 @@ std::vector<Example> examples(const Mqar& task, Index count, std::uint64_t seed)
 }
 
 std::string message(const MqarOptions& options) {
-  try {
-    Mqar task(options);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "accepted";
+  return error_of([&] { Mqar task(options); });
 }
 
 bool same(const Tensor& a, const Tensor& b) {

@@ -8,6 +8,7 @@
 #include "tasks/pathfinder.hpp"
 #include "tasks/png.hpp"
 #include "tests/compare.hpp"
+#include "tests/error_of.hpp"
 #include "tests/loader_files.hpp"
 #include "tests/program.hpp"
 #include "tests/task_examples.hpp"
@@ -19,7 +20,7 @@ struct Files : Place {
   std::filesystem::path folder = *this / "data";
   explicit Files(Index count = 30) { write_pathfinder(folder, pathfinder_rule(32), count, Rng(1)); }
   std::string refused(const std::string& metadata) const {
-    write_text(folder / "metadata/0.npy", metadata);
+    make_file(folder / "metadata/0.npy", metadata);
     const std::string message = refusal<Pathfinder, PathfinderOptions>({.data = folder.string()});
     const std::string path = (folder / "metadata/0.npy").string();
     return message.starts_with(path) ? message.substr(path.size()) : "elsewhere: " + message;
@@ -63,7 +64,7 @@ BOOST_AUTO_TEST_CASE(files_are_those_of_the_arena) {
   write_pathfinder(files.folder, pathfinder_rule(32), 12, Rng(1));
   BOOST_TEST(read_pathfinder(files.folder).size() == 12);
   BOOST_CHECK_THROW(write_pathfinder(files.folder, pathfinder_rule(32), 0, Rng(1)), Error);
-  write_text(files / "file", "in the way");
+  make_file(files / "file", "in the way");
   BOOST_CHECK_THROW(write_pathfinder(files / "file", pathfinder_rule(32), 3, Rng(1)), Error);
 }
 
@@ -100,16 +101,16 @@ BOOST_AUTO_TEST_CASE(metadata_come_in_the_order_of_their_numbers) {
   const Files files(2);
   const std::string row = "imgs/0 sample_0.png 0 ";
   std::filesystem::remove(files.folder / "metadata/0.npy");
-  write_text(files.folder / "metadata/10.npy", row + "1\n");
-  write_text(files.folder / "metadata/9.npy", row + "0\n" + row + "0");
-  write_text(files.folder / "metadata/notes.txt", "not metadata");
-  write_text(files.folder / "metadata/x1.npy", "not metadata");
+  make_file(files.folder / "metadata/10.npy", row + "1\n");
+  make_file(files.folder / "metadata/9.npy", row + "0\n" + row + "0");
+  make_file(files.folder / "metadata/notes.txt", "not metadata");
+  make_file(files.folder / "metadata/x1.npy", "not metadata");
   BOOST_TEST((read_pathfinder(files.folder).labels == std::vector<std::uint8_t>{0, 0, 1}));
 }
 
 BOOST_AUTO_TEST_CASE(an_empty_image_is_left_out) {
   const Files files(30);
-  write_text(files.folder / "imgs/0/sample_4.png", "");
+  make_file(files.folder / "imgs/0/sample_4.png", "");
   const PathfinderSet set = read_pathfinder(files.folder);
   BOOST_TEST(set.size() == 29);
   BOOST_TEST(std::ranges::count(set.paths, "imgs/0/sample_4.png") == 0);
@@ -152,18 +153,13 @@ BOOST_AUTO_TEST_CASE(a_damaged_image_is_refused_when_it_is_drawn) {
   const std::string whole = read(path);
   const auto drawn = [&] {
     Rng rng(1);
-    try {
-      task.sample(24, rng);
-    } catch (const Error& error) {
-      return std::string(error.what());
-    }
-    return std::string("accepted");
+    return error_of([&] { task.sample(24, rng); });
   };
   BOOST_TEST(drawn() == "accepted");
-  write_text(path, whole.substr(0, whole.size() / 2));
+  make_file(path, whole.substr(0, whole.size() / 2));
   BOOST_TEST(drawn().starts_with(path.string() + ": "));
   const std::vector<std::uint8_t> large = encode_png(std::vector<std::uint8_t>(64 * 64), 64, 64);
-  write_text(path, {large.begin(), large.end()});
+  make_file(path, {large.begin(), large.end()});
   BOOST_TEST(drawn() == path.string() + " is an image of 64 x 64; expected 32 x 32");
   std::filesystem::remove(path);
   BOOST_TEST(drawn() == "cannot read " + path.string() + ": No such file or directory");

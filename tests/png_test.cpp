@@ -23,7 +23,7 @@ Pixels random_pixels(Index count) {
 struct File : TemporaryDirectory {
   std::filesystem::path path = *this / "image.png";
   void write(const std::vector<std::uint8_t>& bytes) const {
-    write_text(path, {bytes.begin(), bytes.end()});
+    make_file(path, {bytes.begin(), bytes.end()});
   }
   // What is said against the file beside its name, or empty.
   std::string refused(Index width, Index height) const {

@@ -15,6 +15,7 @@
 #include "models/vector_model.hpp"
 #include "tasks/regression.hpp"
 #include "tests/compare.hpp"
+#include "tests/error_of.hpp"
 
 namespace vla {
 namespace {
@@ -30,12 +31,7 @@ double mean_of(const std::vector<double>& values, std::size_t begin = 0) {
 }
 
 std::string refused(const RegressionOptions& options) {
-  try {
-    Regression task(options);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "accepted";
+  return error_of([&] { Regression task(options); });
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "framework/random.hpp"
 #include "framework/safetensors.hpp"
+#include "tests/error_of.hpp"
 
 namespace vla {
 namespace {
@@ -22,12 +23,7 @@ std::string file_of(const std::string& header, std::size_t data_bytes,
 
 // The message that refuses the bytes, or "accepted". Anything but Error ends the test.
 std::string message(const std::string& bytes) {
-  try {
-    parse_safetensors(std::as_bytes(std::span(bytes)), "test file");
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "accepted";
+  return error_of([&] { parse_safetensors(std::as_bytes(std::span(bytes)), "test file"); });
 }
 
 bool contains(const std::string& text, const std::string& part) {

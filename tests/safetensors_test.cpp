@@ -10,6 +10,7 @@
 #include <locale>
 #include <set>
 
+#include "tests/error_of.hpp"
 #include "tests/temporary_directory.hpp"
 
 namespace vla {
@@ -127,12 +128,7 @@ BOOST_AUTO_TEST_CASE(the_locale_does_not_matter) {
 BOOST_AUTO_TEST_CASE(what_cannot_be_written) {
   TemporaryDirectory folder;
   auto refusal = [&](const TensorFile& file) -> std::string {
-    try {
-      write_safetensors(folder / "a", file);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "written";
+    return error_of([&] { write_safetensors(folder / "a", file); });
   };
   auto with = [](std::vector<std::pair<std::string, Tensor>> tensors) {
     TensorFile file;

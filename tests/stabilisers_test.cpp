@@ -2,6 +2,7 @@
 
 #include "framework/gradcheck.hpp"
 #include "framework/ops/reduce.hpp"
+#include "tests/error_of.hpp"
 #include "tests/stabilized_setting.hpp"
 
 namespace vla {
@@ -199,12 +200,7 @@ BOOST_AUTO_TEST_CASE(options_that_are_not_allowed_are_named) {
   const auto message_of = [](auto change) {
     StabilizedOptions o;
     change(o);
-    try {
-      operator_outcome({}, o);
-    } catch (const Error& error) {
-      return std::string(error.what());
-    }
-    return std::string("no error");
+    return error_of([&] { operator_outcome({}, o); });
   };
   const std::string start = "stabilized_recurrence: ";
   const std::string above = "; a finite number above 0 is needed";

@@ -2,6 +2,7 @@
 // The golden cases reach few of the stabilisers; here each is made to happen, and seen to.
 
 #include "framework/ops/shaping.hpp"
+#include "tests/error_of.hpp"
 #include "tests/stabilized_setting.hpp"
 
 namespace vla {
@@ -171,12 +172,7 @@ BOOST_AUTO_TEST_CASE(element_types_that_do_not_fit_are_refused) {
   const auto message_of = [](auto change) {
     StabilizedInputs in = random_inputs({.symbolic = true});
     change(in);
-    try {
-      stabilized_recurrence(in, kPlain);
-    } catch (const Error& error) {
-      return std::string(error.what());
-    }
-    return std::string("no error");
+    return error_of([&] { stabilized_recurrence(in, kPlain); });
   };
   const auto narrow = [](Var& x) { x = Var(x.value().to(DType::float32)); };
   const auto expected = [](const std::string& name, const std::string& needed = "float64") {

@@ -7,6 +7,7 @@
 
 #include "framework/check.hpp"
 #include "tasks/task.hpp"
+#include "tests/error_of.hpp"
 
 namespace vla {
 
@@ -46,12 +47,7 @@ double guessed_accuracy(const std::vector<TaskExample>& examples, Guess&& guess)
 /// What the constructor of the task says against these options.
 template <class Kind, class Options>
 std::string refusal(const Options& options) {
-  try {
-    Kind task(options);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "accepted";
+  return error_of([&] { Kind task(options); });
 }
 
 }  // namespace vla

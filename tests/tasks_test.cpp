@@ -10,6 +10,7 @@
 
 #include "tasks/chance.hpp"
 #include "tests/compare.hpp"
+#include "tests/error_of.hpp"
 #include "tests/loader_files.hpp"
 #include "tests/task_examples.hpp"
 #include "tests/temporary_directory.hpp"
@@ -52,12 +53,7 @@ TaskConfig usual(const TaskKind& kind) {
 }
 
 std::string refused(std::string_view kind, const TaskConfig& config) {
-  try {
-    make_task(kind, config);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "accepted";
+  return error_of([&] { make_task(kind, config); });
 }
 
 }  // namespace

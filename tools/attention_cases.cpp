@@ -14,6 +14,7 @@
 #include "models/softmax_transformer/softmax_attention.hpp"
 #include "models/vla/inverse_penalty.hpp"
 #include "models/vla/recursive_least_squares.hpp"
+#include "tools/settings.hpp"
 
 namespace vla {
 namespace {
@@ -147,8 +148,7 @@ std::string to_text(const AttentionShape& shape) {
 std::vector<AttentionShape> parse_attention_shapes(const std::string& name,
                                                    const std::string& text) {
   std::vector<AttentionShape> shapes;
-  std::istringstream words(text + ",");
-  for (std::string word; std::getline(words, word, ',');) {
+  for (const std::string& word : split_list(text)) {
     std::vector<Index> sizes;
     std::istringstream numbers(word + "x");
     for (std::string number; std::getline(numbers, number, 'x');)

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <ostream>
-#include <sstream>
 
 #include "framework/cuda/runtime.hpp"
 #include "framework/file.hpp"
@@ -14,6 +13,7 @@
 #include "framework/parallel.hpp"
 #include "framework/random.hpp"
 #include "tools/bench_output.hpp"
+#include "tools/settings.hpp"
 #include "tools/stopwatch.hpp"
 
 namespace vla {
@@ -157,8 +157,7 @@ std::vector<BenchCase> chosen(const std::string& option, const std::string& name
   for (std::size_t i = 0; i < cases.size(); ++i)
     if (i == 0 || cases[i].name != cases[i - 1].name) allowed += ", " + cases[i].name;
   std::vector<BenchCase> result;
-  std::istringstream words(names + ",");
-  for (std::string word; std::getline(words, word, ',');) {
+  for (const std::string& word : split_list(names)) {
     const std::size_t before = result.size();
     std::ranges::copy_if(cases, std::back_inserter(result),
                          [&](const BenchCase& one) { return one.name == word; });

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <memory>
 #include <numeric>
-#include <sstream>
 
 #include "framework/cuda/graph.hpp"
 #include "framework/file.hpp"
 #include "tools/bench_attention_output.hpp"
+#include "tools/settings.hpp"
 #include "tools/stopwatch.hpp"
 
 namespace vla {
@@ -31,8 +31,7 @@ std::vector<AttentionOperator> chosen(const BenchAttentionOptions& options) {
   }
   if (options.operators == "all") return known;
   std::vector<AttentionOperator> result;
-  std::istringstream words(options.operators + ",");
-  for (std::string word; std::getline(words, word, ',');) {
+  for (const std::string& word : split_list(options.operators)) {
     const auto found = std::ranges::find(known, word, &AttentionOperator::name);
     check(found != known.end(), "--operators '", word, "' is not known",
           options.decode ? " with --decode" : "", "; allowed: ", allowed);

@@ -32,7 +32,7 @@ struct BenchAttentionRow {
   /// output's gradient and writes the inputs' gradients; a step reads inputs and what is carried,
   /// writes the output and what is carried.
   double bytes = 0;
-  std::string skipped;  ///< why it was not measured; empty: it was
+  std::string skipped = {};  ///< why it was not measured; empty: it was
 };
 
 /// Measures every operator in every shape, those of a shape in turns, so that what slows the device

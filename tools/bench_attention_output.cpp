@@ -146,8 +146,7 @@ void write_attention(const std::filesystem::path& path, const std::vector<BenchA
       {"rows", nlohmann::ordered_json::array()},
       {"peers", nlohmann::ordered_json::parse(setting.peers.text)}};
   for (const BenchAttentionRow& row : rows) json["rows"].push_back(row_json(row, setting));
-  const std::string text = json.dump(2) + "\n";
-  replace_file(path, {std::as_bytes(std::span(text))});
+  write_text(path, json.dump(2) + "\n");
 }
 
 }  // namespace vla

@@ -136,8 +136,7 @@ void write(const std::filesystem::path& path, const std::vector<BenchOpsRow>& ro
                     {"seconds", row.seconds},
                     {"bytes", row.bytes},
                     {"share_of_copy", row.share}});
-  const std::string text = json.dump(2) + "\n";
-  replace_file(path, {std::as_bytes(std::span(text))});
+  write_text(path, json.dump(2) + "\n");
 }
 
 }  // namespace

@@ -99,8 +99,7 @@ void write_bench(const std::filesystem::path& path, const std::vector<BenchRow>&
                                  {"peak_resident_bytes", peak_resident_bytes()},
                                  {"rows", nlohmann::ordered_json::array()}};
   for (const BenchRow& row : rows) json["rows"].push_back(as_json(row, setting));
-  const std::string text = json.dump(2) + "\n";
-  replace_file(path, {std::as_bytes(std::span(text))});
+  write_text(path, json.dump(2) + "\n");
 }
 
 }  // namespace vla

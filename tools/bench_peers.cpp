@@ -7,13 +7,6 @@
 namespace vla {
 namespace {
 
-std::string content_of(const std::filesystem::path& path) {
-  const InputFile file(path);
-  std::string text(file.bytes(), '\0');
-  file.read(0, std::as_writable_bytes(std::span(text)));
-  return text;
-}
-
 Index size_in(const nlohmann::json& row, const char* name, const std::string& where) {
   check(row.contains(name), where, "'", name, "' is missing");
   const nlohmann::json& value = row[name];
@@ -50,7 +43,7 @@ std::optional<double> PeerRow::seconds(const std::string& pass) const {
 }
 
 Peers read_peers(const std::filesystem::path& path) {
-  Peers peers{.text = content_of(path), .rows = {}};
+  Peers peers{.text = read_text(path), .rows = {}};
   const nlohmann::json json = nlohmann::json::parse(peers.text, nullptr, false);
   check(json.is_object() && json.contains("rows") && json["rows"].is_array(), path.string(),
         ": not a JSON object with \"rows\"");

@@ -64,8 +64,7 @@ void write(const std::filesystem::path& path, const BenchTrainOptions& options,
                                  {"ops", nlohmann::ordered_json::array()}};
   for (const OpTime& op : result.ops)
     json["ops"].push_back({{"op", op.op}, {"launches", op.launches}, {"seconds", op.seconds}});
-  const std::string text = json.dump(2) + "\n";
-  replace_file(path, {std::as_bytes(std::span(text))});
+  write_text(path, json.dump(2) + "\n");
 }
 
 }  // namespace

@@ -38,8 +38,7 @@ void write_json(const std::filesystem::path& path, const Evaluation& result, con
                                  {"length", task.length()}, {"chance", task.chance()}};
   for (const Measure& measure : result.measures) json[measure.name] = measure.value;
   for (const Measure& measure : task.references()) json[measure.name] = measure.value;
-  const std::string text = json.dump(2) + "\n";
-  replace_file(path, {std::as_bytes(std::span(text))});
+  write_text(path, json.dump(2) + "\n");
 }
 
 // The model is that of the run; the task differs from the run's in what the command line names.

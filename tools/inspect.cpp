@@ -149,11 +149,8 @@ std::string csv(const Findings& found) {
 void write_files(const std::filesystem::path& folder, const std::string& name,
                  const Findings& found, const Diagnostics& diagnostics,
                  const std::map<std::string, std::string>& metadata) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  check(!error, "cannot make the directory ", folder.string(), ": ", error.message());
-  const std::string text = csv(found);
-  replace_file(folder / (name + ".csv"), {std::as_bytes(std::span(text))});
+  make_folder(folder);
+  write_text(folder / (name + ".csv"), csv(found));
 
   TensorFile file{.tensors = {{"tokens", found.tokens}}, .metadata = metadata};
   if (name == "penalty") {

@@ -54,10 +54,7 @@ int run_command(const CLI::App& app, Request& request) {
     errors = run_regression(request.run, progress);
   }
   print_table(errors, options.model);
-  if (!request.out.empty()) {
-    const std::string text = csv(errors);
-    replace_file(request.out, {std::as_bytes(std::span(text))});
-  }
+  if (!request.out.empty()) write_text(request.out, csv(errors));
   return 0;
 }
 

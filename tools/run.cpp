@@ -14,17 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string read_text(const fs::path& path) {
-  const InputFile file(path);
-  std::string text(file.bytes(), '\0');
-  file.read(0, std::as_writable_bytes(std::span(text)));
-  return text;
-}
-
-void write_text(const fs::path& path, const std::string& text) {
-  replace_file(path, {std::as_bytes(std::span(text))});
-}
-
 std::string to_line(const Metrics& metrics) {
   nlohmann::ordered_json json = {{"split", metrics.split},
                                  {"step", metrics.step},
@@ -74,9 +63,8 @@ void RunDirectory::check_free(bool force) const {
 }
 
 void RunDirectory::create(const TrainOptions& options) const {
+  make_folder(path_);
   std::error_code error;
-  fs::create_directories(path_, error);
-  check(!error, "cannot make the directory ", path_.string(), ": ", error.message());
   for (const fs::path& old : {metrics_path(), checkpoint(), config_path()}) {
     fs::remove(old, error);
     check(!error, "cannot remove ", old.string(), ": ", error.message());

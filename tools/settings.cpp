@@ -8,6 +8,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <sstream>
 #include <type_traits>
 #include <vector>
 
@@ -85,6 +86,13 @@ void check_task_settings(const TrainOptions& options) {
 }
 
 }  // namespace
+
+std::vector<std::string> split_list(const std::string& list) {
+  std::vector<std::string> words;
+  std::istringstream stream(list + ",");
+  for (std::string word; std::getline(stream, word, ',');) words.push_back(word);
+  return words;
+}
 
 bool is_about_computing(std::string_view name) {
   return name == "device" || name == "precision" || name == "graph" || name == "threads";

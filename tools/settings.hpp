@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "models/models.hpp"
 #include "tasks/tasks.hpp"
@@ -139,6 +140,9 @@ void visit_settings(TrainOptions& options, See&& see) {
   visit_model_settings(options, see);
   visit_training_settings(options, see);
 }
+
+/// Names, or other words, with commas between.
+std::vector<std::string> split_list(const std::string& list);
 
 /// Whether a setting says where and how a run is computed, and nothing of what it learns.
 bool is_about_computing(std::string_view name);

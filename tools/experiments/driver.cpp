@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <ostream>
 
+#include "framework/file.hpp"
 #include "tools/experiments/table.hpp"
 #include "tools/progress.hpp"
 #include "tools/stopwatch.hpp"
@@ -25,7 +27,7 @@ struct Job {
   std::string label;
   fs::path result;     // what it makes: the directory of a run, or a file
   fs::path directory;  // where its log is
-  Words words;
+  std::function<Words()> command;
   bool trains = false;
 };
 
@@ -33,9 +35,7 @@ struct Job {
 class Lock {
  public:
   explicit Lock(const fs::path& directory) {
-    std::error_code error;
-    fs::create_directories(directory, error);
-    check(!error, "cannot make the directory ", directory.string(), ": ", error.message());
+    make_folder(directory);
     const fs::path path = directory / "lock";
     descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     check(descriptor_ >= 0, "cannot write ", path.string());
@@ -52,6 +52,50 @@ class Lock {
   int descriptor_ = -1;
 };
 
+using OutcomeOf = std::function<std::optional<RunOutcome>(const ExperimentRun&)>;
+
+// What is missing of a row: the search of a rate, then the seeds at the best one, then evaluations.
+// It follows from what is there, so that an experiment that goes on needs no memory of its own.
+// With `later` also what must wait for the search or for a training, at the rate BEST if it is not
+// known yet; without, what can be begun now.
+void add_jobs(const ExperimentPlan& plan, const ExperimentCell& cell, const OutcomeOf& outcome_of,
+              bool later, std::vector<Job>& jobs) {
+  const auto train = [&](const ExperimentRun& run) {
+    jobs.push_back({run.label, run.directory, run.directory,
+                    [&plan, run] { return plan.train_command(run); }, true});
+  };
+  std::vector<RunOutcome> outcomes;
+  for (const ExperimentRun& run : plan.search(cell))
+    if (const std::optional<RunOutcome> outcome = outcome_of(run))
+      outcomes.push_back(*outcome);
+    else
+      train(run);
+  const bool searched = outcomes.size() == cell.group->rates.size();
+  const std::optional<std::size_t> best = best_of(outcomes);
+  if (searched ? !best : !later) return;
+  const std::vector<ExperimentRun> repeats =
+      plan.repeats(cell, searched ? rate_text(cell.group->rates[*best]) : "BEST");
+  for (std::size_t i = 0; i < repeats.size(); ++i) {
+    const ExperimentRun& run = repeats[i];
+    const std::optional<RunOutcome> outcome = outcome_of(run);
+    if (!outcome && i > 0) train(run);  // the first is one of the search
+    if (outcome ? !outcome->failure.empty() : !later) continue;
+    for (const NamedWords& evaluation : cell.group->evaluations)
+      if (const fs::path file = plan.evaluation_file(run, evaluation);
+          !fs::exists(file) && !kept_failure(file))
+        jobs.push_back(
+            {run.label + ", at " + evaluation.name, file, run.directory,
+             [&plan, run, evaluation] { return plan.evaluation_command(run, evaluation); }});
+  }
+}
+
+void add_benches(const ExperimentPlan& plan, std::vector<Job>& jobs) {
+  for (const NamedWords& bench : plan.benches())
+    if (const fs::path file = plan.bench_file(bench); !fs::exists(file))
+      jobs.push_back({bench.name, file, plan.directory(),
+                      [&plan, bench] { return plan.bench_command(bench); }});
+}
+
 class Driver {
  public:
   Driver(const ExperimentPlan& plan, std::ostream& out) : plan_(plan), out_(out) {}
@@ -61,14 +105,9 @@ class Driver {
  private:
   /// The first thing that can be begun now.
   std::optional<Job> next();
-  void add_jobs_of(const ExperimentCell& cell, std::vector<Job>& jobs);
-  bool add_run(const ExperimentRun& run, std::vector<Job>& jobs);
-  void add_evaluation(const ExperimentRun& run, const NamedWords& evaluation,
-                      std::vector<Job>& jobs);
-  const RunOutcome* outcome(const ExperimentRun& run);
+  std::optional<RunOutcome> outcome(const ExperimentRun& run);
   void start(const Job& job);
   void ended(const Children::Ended& child);
-  bool begun_or_failed(const fs::path& result) const;
 
   const ExperimentPlan& plan_;
   std::ostream& out_;
@@ -80,70 +119,43 @@ class Driver {
 };
 
 // Outcomes do not change, so each is read once.
-const RunOutcome* Driver::outcome(const ExperimentRun& run) {
+std::optional<RunOutcome> Driver::outcome(const ExperimentRun& run) {
   const std::string key = run.directory.string();
-  const auto known = outcomes_.find(key);
-  if (known != outcomes_.end()) return &known->second;
+  if (const auto known = outcomes_.find(key); known != outcomes_.end()) return known->second;
+  if (running_.contains(key)) return std::nullopt;
+  std::optional<RunOutcome> found;
   if (const auto failed = failures_.find(key); failed != failures_.end())
-    return &outcomes_.emplace(key, RunOutcome{.failure = failed->second}).first->second;
-  if (running_.contains(key)) return nullptr;
-  const std::optional<RunOutcome> found = plan_.outcome(run);
-  return found ? &outcomes_.emplace(key, *found).first->second : nullptr;
-}
-
-bool Driver::begun_or_failed(const fs::path& result) const {
-  return running_.contains(result.string()) || failures_.contains(result.string());
-}
-
-// Returns whether the run is at its end.
-bool Driver::add_run(const ExperimentRun& run, std::vector<Job>& jobs) {
-  if (outcome(run) != nullptr) return true;
-  if (!begun_or_failed(run.directory))
-    jobs.push_back({run.label, run.directory, run.directory, plan_.train_command(run), true});
-  return false;
-}
-
-void Driver::add_evaluation(const ExperimentRun& run, const NamedWords& evaluation,
-                            std::vector<Job>& jobs) {
-  const fs::path file = plan_.evaluation_file(run, evaluation);
-  if (!fs::exists(file) && !kept_failure(file) && !begun_or_failed(file))
-    jobs.push_back({run.label + ", at " + evaluation.name, file, run.directory,
-                    plan_.evaluation_command(run, evaluation)});
-}
-
-// The search of a rate, then the seeds at the best one, then evaluations: what can be begun follows
-// from what is there, so that an experiment that goes on needs no memory of its own.
-void Driver::add_jobs_of(const ExperimentCell& cell, std::vector<Job>& jobs) {
-  std::vector<RunOutcome> outcomes;
-  for (const ExperimentRun& run : plan_.search(cell))
-    if (add_run(run, jobs)) outcomes.push_back(*outcome(run));
-  if (outcomes.size() < cell.group->rates.size()) return;
-  const std::optional<std::size_t> best = best_of(outcomes);
-  if (!best) return;
-  for (const ExperimentRun& run : plan_.repeats(cell, rate_text(cell.group->rates[*best])))
-    if (add_run(run, jobs) && outcome(run)->failure.empty())
-      for (const NamedWords& evaluation : cell.group->evaluations)
-        add_evaluation(run, evaluation, jobs);
+    found = RunOutcome{.failure = failed->second};
+  else
+    found = plan_.outcome(run);
+  if (found) outcomes_.emplace(key, *found);
+  return found;
 }
 
 std::optional<Job> Driver::next() {
+  const auto first_of = [&](const std::vector<Job>& jobs) -> std::optional<Job> {
+    for (const Job& job : jobs) {
+      const std::string key = job.result.string();
+      if (!running_.contains(key) && !failures_.contains(key)) return job;
+    }
+    return std::nullopt;
+  };
+  std::vector<Job> jobs;
   for (const ExperimentCell& cell : plan_.cells()) {
-    std::vector<Job> jobs;
-    add_jobs_of(cell, jobs);
-    if (!jobs.empty()) return jobs.front();
+    jobs.clear();
+    add_jobs(
+        plan_, cell, [this](const ExperimentRun& run) { return outcome(run); }, false, jobs);
+    if (const std::optional<Job> job = first_of(jobs)) return job;
   }
-  for (const NamedWords& bench : plan_.benches())
-    if (const fs::path file = plan_.bench_file(bench); !fs::exists(file) && !begun_or_failed(file))
-      return Job{bench.name, file, plan_.directory(), plan_.bench_command(bench)};
-  return std::nullopt;
+  jobs.clear();
+  add_benches(plan_, jobs);
+  return first_of(jobs);
 }
 
 void Driver::start(const Job& job) {
-  std::error_code error;
-  fs::create_directories(job.directory, error);
-  check(!error, "cannot make the directory ", job.directory.string(), ": ", error.message());
+  make_folder(job.directory);
   const std::string key = job.result.string();
-  children_.start(key, job.words, job.directory / "log.txt");
+  children_.start(key, job.command(), job.directory / "log.txt");
   running_.emplace(key, job);
 }
 
@@ -203,32 +215,13 @@ bool Driver::run() {
 }  // namespace
 
 std::vector<Words> remaining_commands(const ExperimentPlan& plan) {
+  std::vector<Job> jobs;
+  for (const ExperimentCell& cell : plan.cells())
+    add_jobs(
+        plan, cell, [&](const ExperimentRun& run) { return plan.outcome(run); }, true, jobs);
+  add_benches(plan, jobs);
   std::vector<Words> commands;
-  for (const ExperimentCell& cell : plan.cells()) {
-    std::vector<RunOutcome> outcomes;
-    for (const ExperimentRun& run : plan.search(cell)) {
-      if (const std::optional<RunOutcome> outcome = plan.outcome(run))
-        outcomes.push_back(*outcome);
-      else
-        commands.push_back(plan.train_command(run));
-    }
-    const bool searched = outcomes.size() == cell.group->rates.size();
-    const std::optional<std::size_t> best = best_of(outcomes);
-    if (searched && !best) continue;
-    const std::string rate = searched ? rate_text(cell.group->rates[*best]) : "BEST";
-    const std::vector<ExperimentRun> repeats = plan.repeats(cell, rate);
-    for (std::size_t i = 1; i < repeats.size(); ++i)  // the first is one of the search
-      if (!plan.outcome(repeats[i])) commands.push_back(plan.train_command(repeats[i]));
-    for (const ExperimentRun& run : repeats) {
-      if (kept_failure(run.directory)) continue;
-      for (const NamedWords& evaluation : cell.group->evaluations)
-        if (const fs::path file = plan.evaluation_file(run, evaluation);
-            !fs::exists(file) && !kept_failure(file))
-          commands.push_back(plan.evaluation_command(run, evaluation));
-    }
-  }
-  for (const NamedWords& bench : plan.benches())
-    if (!fs::exists(plan.bench_file(bench))) commands.push_back(plan.bench_command(bench));
+  for (const Job& job : jobs) commands.push_back(job.command());
   return commands;
 }
 

@@ -2,8 +2,6 @@
 
 #include <cmath>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <tuple>
@@ -15,12 +13,6 @@ namespace vla {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string text_of(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  check(file.good(), "cannot read ", path.string());
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 fs::path failure_file(const fs::path& result) {
   if (fs::is_directory(result)) return result / "failure.txt";
@@ -78,7 +70,7 @@ std::string failure_of(const Children::Ended& ended, const fs::path& log) {
     return concatenate("ended by signal ", ended.signal, " (", ::strsignal(ended.signal), ")");
   const std::string mark = "vla: ";
   std::string found = concatenate("exit code ", ended.code, ", see ", log.string());
-  std::istringstream lines(text_of(log));
+  std::istringstream lines(read_text(log));
   for (std::string line; std::getline(lines, line);)
     if (line.starts_with(mark)) found = line.substr(mark.size());
   return found;
@@ -86,19 +78,18 @@ std::string failure_of(const Children::Ended& ended, const fs::path& log) {
 
 void keep_failure(const fs::path& result, const std::string& failure) {
   if (failure.find("training diverged") == std::string::npos) return;
-  const std::string text = failure + "\n";
-  replace_file(failure_file(result), {std::as_bytes(std::span(text))});
+  write_text(failure_file(result), failure + "\n");
 }
 
 std::optional<std::string> kept_failure(const fs::path& result) {
   const fs::path file = failure_file(result);
   if (!fs::exists(file)) return std::nullopt;
-  const std::string text = text_of(file);
+  const std::string text = read_text(file);
   return text.substr(0, text.find('\n'));
 }
 
 EvaluationOutcome evaluation_outcome(const fs::path& file) {
-  const nlohmann::json json = nlohmann::json::parse(text_of(file), nullptr, false);
+  const nlohmann::json json = nlohmann::json::parse(read_text(file), nullptr, false);
   const auto number = [&](const char* name) {
     check(json.is_object() && json.contains(name) && json[name].is_number(), file.string(),
           ": no number '", name, "'; remove the file to have it made anew");

@@ -28,8 +28,7 @@ class Chosen {
     }
     std::string allowed;
     for (const std::string& name : known) allowed += (allowed.empty() ? "" : ", ") + name;
-    std::istringstream words(list + ",");
-    for (std::string name; std::getline(words, name, ',');) {
+    for (const std::string& name : split_list(list)) {
       check(std::ranges::find(known, name) != known.end(), "--", option, " '", name,
             "' is not known here; allowed: ", allowed);
       names_.insert(name);

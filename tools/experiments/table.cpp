@@ -61,8 +61,7 @@ Table bench_table(const ExperimentPlan& plan) {
       table.push_back({bench.name, "not run", "-", "-", "-", "-", "-"});
       continue;
     }
-    std::ifstream text(file);
-    const Json json = Json::parse(text, nullptr, false);
+    const Json json = Json::parse(read_text(file), nullptr, false);
     check(json.is_object() && json.contains("rows"), file.string(), ": no rows of vla bench");
     for (const Json& row : json.at("rows")) {
       std::vector<std::string> words = {bench.name, row.at("name"), row.at("form"), row.at("pass")};
@@ -139,10 +138,6 @@ Json as_json(const ExperimentPlan& plan, const CellResults& results) {
     json["seeds"].push_back(std::move(seed));
   }
   return json;
-}
-
-void write(const fs::path& path, const std::string& text) {
-  replace_file(path, {std::as_bytes(std::span(text))});
 }
 
 // "RUN: why" of what failed.
@@ -235,10 +230,11 @@ std::string write_results(const ExperimentPlan& plan, const Failures& failures) 
                {"made_with", head(plan)},
                {"rows", Json::array()}};
   for (const CellResults& cell : results) json["rows"].push_back(as_json(plan, cell));
-  write(plan.directory() / "table.md", "# " + plan.name() + "\n\n" + plan.description() + "\n\n" +
-                                           head(plan) + "\n\n" + markdown(table) + failed);
-  write(plan.directory() / "table.csv", csv(table));
-  write(plan.directory() / "results.json", json.dump(2) + "\n");
+  write_text(plan.directory() / "table.md", "# " + plan.name() + "\n\n" + plan.description() +
+                                                "\n\n" + head(plan) + "\n\n" + markdown(table) +
+                                                failed);
+  write_text(plan.directory() / "table.csv", csv(table));
+  write_text(plan.directory() / "results.json", json.dump(2) + "\n");
   return aligned(table) + failed;
 }
 

@@ -1,0 +1,22 @@
+// What is refused, and in which words.
+#pragma once
+
+#include <string>
+
+#include "framework/check.hpp"
+
+namespace vla {
+
+/// The message of the Error that `action` throws, or "accepted". Anything else that it throws ends
+/// the test.
+template <class Action>
+std::string error_of(Action action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+}  // namespace vla
