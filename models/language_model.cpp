@@ -31,19 +31,29 @@ void Block::visit(PartVisitor& parts) {
   parts("mlp", mlp);
 }
 
+LinearOptions linear_options(const SequenceModelConfig& config) {
+  return {.deviation = config.deviation, .dtype = config.dtype};
+}
+
+std::vector<Block> make_blocks(const SequenceModelConfig& config, const MixerFactory& make_mixer,
+                               Rng& rng) {
+  check(config.layers >= 0, "model: ", config.layers, " layers; 0 or more are allowed");
+  std::vector<Block> blocks;
+  for (Index i = 0; i < config.layers; ++i)
+    blocks.emplace_back(config.width, config.hidden, make_mixer, rng, linear_options(config));
+  return blocks;
+}
+
 SequenceModel::SequenceModel(const SequenceModelConfig& config, const MixerFactory& make_mixer,
                              Rng& rng)
     : config_(config),
       tokens_(config.vocabulary, config.width, rng, config.deviation, config.dtype),
       norm_(config.width, 1e-5, config.dtype) {
-  check(config.layers >= 0, "model: ", config.layers, " layers; 0 or more are allowed");
   check(config.positions >= 0, "model: positions up to ", config.positions,
         "; 0 (none) or more are allowed");
   if (config.positions > 0)
     positions_.emplace(config.positions, config.width, rng, config.deviation, config.dtype);
-  for (Index i = 0; i < config.layers; ++i)
-    blocks_.emplace_back(config.width, config.hidden, make_mixer, rng,
-                         LinearOptions{.deviation = config.deviation, .dtype = config.dtype});
+  blocks_ = make_blocks(config, make_mixer, rng);
 }
 
 Var SequenceModel::embed(const Tensor& tokens, Index before) const {
@@ -85,8 +95,7 @@ LanguageModel::LanguageModel(const LanguageModelConfig& config, const MixerFacto
                              Rng& rng)
     : body_(config.body, make_mixer, rng) {
   if (!config.tied_head)
-    head_.emplace(config.body.width, config.body.vocabulary, rng,
-                  LinearOptions{.deviation = config.body.deviation, .dtype = config.body.dtype});
+    head_.emplace(config.body.width, config.body.vocabulary, rng, linear_options(config.body));
 }
 
 Var LanguageModel::operator()(const Tensor& tokens) { return logits(body_(tokens)); }
@@ -106,8 +115,7 @@ void LanguageModel::visit(PartVisitor& parts) {
 
 Classifier::Classifier(const ClassifierConfig& config, const MixerFactory& make_mixer, Rng& rng)
     : body_(config.body, make_mixer, rng),
-      head_(config.body.width, config.classes, rng,
-            {.deviation = config.body.deviation, .dtype = config.body.dtype}) {}
+      head_(config.body.width, config.classes, rng, linear_options(config.body)) {}
 
 Var Classifier::operator()(const Tensor& tokens) { return head_(mean(body_(tokens), {1})); }
 

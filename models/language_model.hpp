@@ -38,6 +38,12 @@ struct SequenceModelConfig {
   DType activations = dtype;
 };
 
+/// Those of affine maps in such a model.
+LinearOptions linear_options(const SequenceModelConfig& config);
+/// Its blocks. Throws Error for a negative number of them.
+std::vector<Block> make_blocks(const SequenceModelConfig& config, const MixerFactory& make_mixer,
+                               Rng& rng);
+
 /// Token table, optional learned positions, blocks, final norm: tokens int64 (B, T) -> (B, T,
 /// width). Throws Error for a sequence longer than `positions` (if there are any) and for tokens
 /// outside the vocabulary.

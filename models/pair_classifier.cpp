@@ -4,14 +4,6 @@
 #include "framework/ops/shaping.hpp"
 
 namespace vla {
-namespace {
-
-LinearOptions linear_options(const SequenceModelConfig& config) {
-  return {.deviation = config.deviation, .dtype = config.dtype};
-}
-
-}  // namespace
-
 PairClassifier::PairClassifier(const ClassifierConfig& config, const MixerFactory& make_mixer,
                                Rng& rng)
     : body_(config.body, make_mixer, rng),

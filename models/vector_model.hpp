@@ -6,13 +6,9 @@
 namespace vla {
 
 struct VectorModelConfig {
-  Index inputs = 1;   ///< numbers that go in at every place
-  Index outputs = 1;  ///< and that come out
-  Index width = 128;
-  Index layers = 2;
-  Index hidden = 256;       ///< width of the MLP
-  double deviation = 0.02;  ///< of the normal distribution that weights start from
-  DType dtype = DType::float32;
+  Index inputs = 1;               ///< numbers that go in at every place
+  Index outputs = 1;              ///< and that come out
+  SequenceModelConfig body = {};  ///< without tokens: vocabulary and positions do not count
 };
 
 /// An affine map in, blocks, final norm, an affine map out; no positions: x (B, T, inputs) ->
@@ -26,9 +22,9 @@ class VectorModel {
 
  private:
   Linear input_;
-  std::vector<Block> blocks_;
   LayerNorm norm_;
   Linear output_;
+  std::vector<Block> blocks_;  // the last that draws its weights
 };
 
 }  // namespace vla

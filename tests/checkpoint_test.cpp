@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "framework/safetensors.hpp"
+#include "tests/error_of.hpp"
 #include "tests/temporary_directory.hpp"
 
 namespace vla {
@@ -101,10 +102,6 @@ std::string refusal(const std::filesystem::path& path, bool with_optimizer = tru
   }
   BOOST_TEST(message.find('\n') == std::string::npos);
   return message;
-}
-
-void check_contains(const std::string& text, const std::string& part) {
-  BOOST_TEST(text.find(part) != std::string::npos, text << " does not contain " << part);
 }
 
 // A good checkpoint, then changed.

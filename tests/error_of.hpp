@@ -1,6 +1,7 @@
 // What is refused, and in which words.
 #pragma once
 
+#include <boost/test/unit_test.hpp>
 #include <string>
 
 #include "framework/check.hpp"
@@ -17,6 +18,10 @@ std::string error_of(Action action) {
     return error.what();
   }
   return "accepted";
+}
+
+inline void check_contains(const std::string& text, const std::string& part) {
+  BOOST_TEST(text.find(part) != std::string::npos, text << " does not contain " << part);
 }
 
 }  // namespace vla

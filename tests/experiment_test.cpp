@@ -163,6 +163,15 @@ BOOST_AUTO_TEST_CASE(what_failed_otherwise_is_tried_again) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(what_a_child_said_last_is_the_failure) {
+  const Place place;
+  std::ofstream(place / "log") << "said\nalso\n";
+  BOOST_TEST(failure_of({"", 3, 0}, place / "log").starts_with("exit code 3, see "));
+  std::ofstream(place / "log", std::ios::app) << "vla: no such thing\n";
+  BOOST_TEST(failure_of({"", 2, 0}, place / "log") == "no such thing");
+  BOOST_TEST(failure_of({"", 0, 9}, place / "log") == "ended by signal 9 (Killed)");
+}
+
 BOOST_AUTO_TEST_CASE(only_what_diverged_is_written_down) {
   const Place place;
   fs::create_directory(place / "run");
@@ -303,47 +312,6 @@ BOOST_AUTO_TEST_CASE(an_interrupted_experiment_leaves_nothing_running) {
   BOOST_TEST(read(place / log) == before);
 }
 
-BOOST_AUTO_TEST_CASE(children_tell_how_they_end) {
-  const Place place;
-  Children children;
-  const auto ends = [&](const std::string& command) {
-    children.start(command, {"/bin/sh", "-c", command}, place / "log");
-    for (int i = 0; i < 1000; ++i)
-      if (const auto ended = children.wait(std::chrono::milliseconds(20))) return *ended;
-    BOOST_FAIL(command << " does not end");
-    return Children::Ended{};
-  };
-  BOOST_TEST(ends("echo said").code == 0);
-  BOOST_TEST(ends("echo also >&2; exit 3").code == 3);
-  BOOST_TEST(ends("kill -9 $$").signal == 9);
-  BOOST_TEST(read(place / "log") == "said\nalso\n");
-  BOOST_TEST(failure_of({"", 3, 0}, place / "log").starts_with("exit code 3, see "));
-  std::ofstream(place / "log", std::ios::app) << "vla: no such thing\n";
-  BOOST_TEST(failure_of({"", 2, 0}, place / "log") == "no such thing");
-  BOOST_TEST(failure_of({"", 0, 9}, place / "log") == "ended by signal 9 (Killed)");
-  children.start("sleep", {"/bin/sleep", "100"}, place / "log");
-  BOOST_TEST(!children.wait(std::chrono::milliseconds(20)).has_value());
-  children.stop();
-  BOOST_TEST(children.count() == 0);
-}
-
-BOOST_AUTO_TEST_CASE(interrupts_are_caught_unless_they_are_ignored) {
-  {
-    const CatchInterrupts catching;
-    BOOST_TEST(!CatchInterrupts::interrupted());
-    std::raise(SIGTERM);
-    BOOST_TEST(CatchInterrupts::interrupted());
-  }
-  const auto old = std::signal(SIGHUP, SIG_IGN);
-  {
-    const CatchInterrupts catching;
-    std::raise(SIGHUP);
-    BOOST_TEST(!CatchInterrupts::interrupted());
-  }
-  BOOST_TEST((std::signal(SIGHUP, old) == SIG_IGN));
-}
-
-// Every setting of every experiment makes a task and a model, and is evaluated on what exists.
 BOOST_AUTO_TEST_CASE(all_ask_for_what_there_is) {
   for (const Experiment& one : experiments()) {
     for (const bool quick : {false, true}) {

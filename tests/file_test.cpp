@@ -22,10 +22,6 @@ std::string content(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-void check_contains(const std::string& text, const std::string& part) {
-  BOOST_TEST(text.find(part) != std::string::npos, text << " does not contain " << part);
-}
-
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(file)

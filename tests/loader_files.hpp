@@ -43,7 +43,7 @@ inline void write_imdb_files(const std::filesystem::path& folder, Index reviews,
     for (const auto& [name, lowest] : {std::pair("neg", 1), std::pair("pos", 7)})
       for (Index i = 0; i < reviews; ++i)
         make_file(folder / part / name / concatenate(i, "_", lowest + rng.below(4), ".txt"),
-                   random_bytes(1 + rng.below(400), rng));
+                  random_bytes(1 + rng.below(400), rng));
 }
 
 /// Three files of `pairs` pairs of texts without tabs and line ends.

@@ -61,4 +61,9 @@ inline void check_refused(const Place& place, const std::string& words,
   }
 }
 
+// A training that takes a second.
+inline const std::string kSmall =
+    "train --pairs 2 --vocabulary 16 --width 16 --heads 2 --layers 1 --hidden 16 --batch 4 "
+    "--warm-up 2 --steps 8 --report-every 2 --checkpoint-every 3 --threads 1 ";
+
 }  // namespace vla

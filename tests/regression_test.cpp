@@ -161,7 +161,7 @@ BOOST_AUTO_TEST_CASE(a_model_of_vectors_learns_it) {
   const Regression task({.dimensions = 2, .points = 10});
   Rng weights(1), data(2);
   VectorModel model(
-      {.inputs = 3, .width = 16, .layers = 2, .hidden = 32},
+      {.inputs = 3, .body = {.width = 16, .layers = 2, .hidden = 32}},
       mixer_factory("vla", {.attention = {.width = 16, .heads = 2, .deviation = 0.02}}), weights);
   AdamW adam(parameters(model), {.rate = 5e-3});
   double first = 0, last = 0;

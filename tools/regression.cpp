@@ -28,11 +28,11 @@ VectorModel make_vector_model(const RegressionRun& run) {
   const AttentionOptions& attention = options.mixer.attention;
   Rng rng = run_rng(options.seed, RunStream::weights);
   return VectorModel({.inputs = task.dimensions + 1,
-                      .width = attention.width,
-                      .layers = options.layers,
-                      .hidden = options.hidden,
-                      .deviation = attention.deviation,
-                      .dtype = attention.dtype},
+                      .body = {.width = attention.width,
+                               .layers = options.layers,
+                               .hidden = options.hidden,
+                               .deviation = attention.deviation,
+                               .dtype = attention.dtype}},
                      mixer_factory(options.model, options.mixer), rng);
 }
 

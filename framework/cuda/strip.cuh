@@ -247,20 +247,6 @@ __device__ LeftStrip<n, parts> divided_by_transposed(Strip<n>& strip,
   return solved;
 }
 
-/// strip <- strip L^-1.
-template <int n, int parts>
-__device__ void divide_by(Strip<n>& strip, const Split<parts, kSide * n>& factor) {
-#pragma unroll
-  for (int p = n - 1; p >= 0; --p) {
-    const Left<parts> before = as_left<parts>(strip.tiles[p]);
-    clear(strip.tiles[p]);
-    multiply(strip.tiles[p], before, load_right(factor, kSide * p, kSide * p));
-    const Left<parts> solved = as_left<parts>(strip.tiles[p]);
-    add_outer(
-        strip, solved, [&](int j) { return load_right(factor, kSide * p, kSide * j); }, 0, p);
-  }
-}
-
 /// Writes the strip to the rows from `row` on, from the first column on.
 template <int n, int parts, int columns>
 __device__ void store(const LeftStrip<n, parts>& strip, const Split<parts, columns>& x, int row) {
