@@ -29,13 +29,12 @@ std::string names() {
 
 // Which settings beside the attention's a mixer has.
 struct Settings {
-  bool penalty = false, rank = false, forget = false, lambda0 = false, nudge = false,
-       symbolic = false, form = true;
+  bool exact = false, rank = false, lambda0 = false, nudge = false, version1 = false, form = true;
 };
 
 Settings settings_of(std::string_view kind) {
-  if (kind == "vla") return {.penalty = true, .rank = true, .forget = true, .lambda0 = true};
-  if (kind == "vla-v1") return {.rank = true, .lambda0 = true, .nudge = true, .symbolic = true};
+  if (kind == "vla") return {.exact = true, .rank = true, .lambda0 = true};
+  if (kind == "vla-v1") return {.rank = true, .lambda0 = true, .nudge = true, .version1 = true};
   if (kind == "vla-v3") return {.rank = true, .lambda0 = true, .nudge = true};
   const bool known =
       std::ranges::any_of(kKinds, [&](const ModelKind& other) { return other.name == kind; });
@@ -49,14 +48,17 @@ void check_settings_fit(std::string_view kind, const MixerConfig& config) {
   const auto refuse = [&](bool has_it, bool is_default, const char* setting) {
     check(has_it || is_default, "model '", kind, "' has no setting ", setting);
   };
-  refuse(has.penalty, config.penalty == plain.penalty, "--penalty");
+  refuse(has.exact, config.penalty == plain.penalty, "--penalty");
+  refuse(has.exact, config.features == plain.features, "--features");
+  refuse(has.exact, config.learn_lambda0 == plain.learn_lambda0, "--no-learn-lambda0");
+  refuse(has.exact, config.forget == plain.forget, "--forget");
+  refuse(has.exact, config.restore_period == plain.restore_period, "--restore-period");
   refuse(has.rank, config.rank == plain.rank, "--rank");
-  refuse(has.forget, config.forget == plain.forget, "--forget");
-  refuse(has.forget, config.restore_period == plain.restore_period, "--restore-period");
   refuse(has.lambda0, config.lambda0 == plain.lambda0, "--lambda0");
   refuse(has.nudge, config.nudge_period == plain.nudge_period, "--nudge-period");
   refuse(has.nudge, config.nudge == plain.nudge, "--nudge-eps");
-  refuse(has.symbolic, config.symbolic == plain.symbolic, "--symbolic");
+  refuse(has.version1, config.error_clip == plain.error_clip, "--error-clip");
+  refuse(has.version1, config.symbolic == plain.symbolic, "--symbolic");
   refuse(has.form, config.form == plain.form, "--operator-form");
   check(config.rank >= 0, "--rank ", config.rank, " is negative; 0 or more is allowed");
   check(config.lambda0 >= 0 && std::isfinite(config.lambda0), "--lambda0 ", config.lambda0,
@@ -65,6 +67,9 @@ void check_settings_fit(std::string_view kind, const MixerConfig& config) {
         " is not allowed; 0 (never) or more, or -1 for the model's own");
   check(config.nudge == -1 || (config.nudge >= 0 && std::isfinite(config.nudge)), "--nudge-eps ",
         config.nudge, " is not allowed; 0 or more, or -1 for the model's own");
+  check(config.error_clip == -1 || (config.error_clip >= 0 && std::isfinite(config.error_clip)),
+        "--error-clip ", config.error_clip,
+        " is not allowed; 0 or more, or -1 for the model's own");
   check(config.symbolic >= 0 && std::isfinite(config.symbolic), "--symbolic ", config.symbolic,
         " is not allowed; 0 or more");
 }
@@ -75,13 +80,21 @@ PenaltyKind penalty_kind(const std::string& name) {
   fail("--penalty '", name, "' is not allowed; key or learned");
 }
 
+FeatureMap feature_map(const std::string& name) {
+  if (name == "elu") return FeatureMap::elu_plus_one;
+  if (name == "identity") return FeatureMap::identity;
+  fail("--features '", name, "' is not allowed; elu or identity");
+}
+
 VlaOptions vla_options(const MixerConfig& config) {
   VlaOptions options{.attention = config.attention.resolved(),
+                     .feature_map = feature_map(config.features),
                      .penalty = penalty_kind(config.penalty),
                      .rank = config.rank,
                      .forget = config.forget,
                      .restore_period = config.restore_period,
-                     .form = parse_form(config.form)};
+                     .form = parse_form(config.form),
+                     .learn_lambda0 = config.learn_lambda0};
   check(config.rank == 1 || options.penalty == PenaltyKind::learned, "--rank ", config.rank,
         " needs --penalty learned; penalty key has rank 1");
   check(config.restore_period >= 0, "--restore-period ", config.restore_period,
@@ -102,6 +115,7 @@ VlaV1Options vla_v1_options(const MixerConfig& config) {
   if (config.lambda0 > 0) options.recurrence.lambda0 = config.lambda0;
   if (config.nudge_period >= 0) options.recurrence.nudge_period = config.nudge_period;
   if (config.nudge >= 0) options.recurrence.nudge = config.nudge;
+  if (config.error_clip >= 0) options.recurrence.error_clip = config.error_clip;
   check(options.form != OperatorForm::chunk,
         "--operator-form chunk is not for model vla-v1, which shortens errors longer than ",
         options.recurrence.error_clip, " token by token; auto or step");

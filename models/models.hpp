@@ -27,9 +27,12 @@ struct MixerConfig {
   bool forget = false;        ///< vla: a learned forgetting factor per token and head
   Index restore_period = 0;   ///< vla with forget: tokens between restorations; 0: never
   double lambda0 = 0;         ///< all of VLA: (start of) lambda0; 0: the mixer's own
-  Index nudge_period = -1;    ///< vla-v1, vla-v3: updates between nudges; -1: the mixer's own
-  double nudge = -1;          ///< vla-v1, vla-v3: what a nudge adds; -1: the mixer's own
-  double symbolic = 0;        ///< vla-v1: weight of the symbolic direction; 0: none
+  bool learn_lambda0 = true;  ///< vla: lambda0 is learned; otherwise it stays at its start
+  std::string features = "elu";  ///< vla, of queries and keys before unit(): elu (+ 1) or identity
+  Index nudge_period = -1;       ///< vla-v1, vla-v3: updates between nudges; -1: the mixer's own
+  double nudge = -1;             ///< vla-v1, vla-v3: what a nudge adds; -1: the mixer's own
+  double error_clip = -1;        ///< vla-v1: longest error; 0: any; -1: the mixer's own
+  double symbolic = 0;           ///< vla-v1: weight of the symbolic direction; 0: none
   std::string form = "auto";  ///< all but softmax, of the recurrent operators: auto, step or chunk
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <numeric>
 
 #include "tasks/chance.hpp"
@@ -33,7 +34,8 @@ std::vector<Index> early_places(Index count, Index slots, double power, Rng& rng
 MqarForm parse_mqar_form(std::string_view name) {
   if (name == "notebook") return MqarForm::notebook;
   if (name == "zoology") return MqarForm::zoology;
-  fail("mqar: unknown form '", name, "'; allowed: notebook, zoology");
+  if (name == "zoology-mix") return MqarForm::zoology_mix;
+  fail("mqar: unknown form '", name, "'; allowed: notebook, zoology, zoology-mix");
 }
 
 Mqar::Mqar(const MqarOptions& options) : options_(options) {
@@ -42,13 +44,27 @@ Mqar::Mqar(const MqarOptions& options) : options_(options) {
         options_.vocabulary, " is not allowed; 2 to ", kLargestVocabulary);
   check(options_.length >= 0 && options_.length <= kLongestSequence, "mqar: length ",
         options_.length, " is not allowed; 1 to ", kLongestSequence, ", or 0 for the usual one");
-  const bool notebook = options_.form == MqarForm::notebook;
-  notebook ? check_notebook() : check_zoology();
-  if (options_.length == 0) {
-    const Index context = 2 * options_.pairs * options_.passes;
-    options_.length = notebook ? 3 * options_.pairs + 1 : context + 6 * options_.pairs;
+  switch (options_.form) {
+    case MqarForm::notebook:
+      check_notebook();
+      if (options_.length == 0) options_.length = 3 * options_.pairs + 1;
+      return;
+    case MqarForm::zoology:
+      check_zoology(options_.pairs, options_.length);
+      if (options_.length == 0)
+        options_.length = 2 * options_.pairs * options_.passes + 6 * options_.pairs;
+      break;
+    case MqarForm::zoology_mix:
+      for (const auto& [length, pairs, share] : kZoologySizes) {
+        check_zoology(pairs, length);
+        check(options_.length == 0 || options_.length >= length, "mqar: length ", options_.length,
+              " is too short for the zoology-mix form; ", length, " or more");
+      }
+      if (options_.length == 0)
+        options_.length = std::ranges::max(kZoologySizes, {}, &ZoologySize::length).length;
+      break;
   }
-  check(notebook || options_.vocabulary > options_.length, "mqar: length ", options_.length,
+  check(options_.vocabulary > options_.length, "mqar: length ", options_.length,
         " needs a vocabulary above it in the zoology form, vocabulary is ", options_.vocabulary);
 }
 
@@ -61,8 +77,9 @@ void Mqar::check_notebook() const {
   check(passes == 1, "mqar: passes ", passes, " is not allowed in the notebook form; 1");
 }
 
-void Mqar::check_zoology() const {
-  const auto& [form, pairs, vocabulary, length, power, passes, random_filler] = options_;
+void Mqar::check_zoology(Index pairs, Index length) const {
+  const Index vocabulary = options_.vocabulary, passes = options_.passes;
+  const double power = options_.power;
   const Index keys = vocabulary / 2 - 1;
   check(pairs <= keys, "mqar: pairs ", pairs, " needs at least ", pairs, " keys, vocabulary has ",
         keys, " (half of ", vocabulary, ", without 0)");
@@ -77,15 +94,27 @@ void Mqar::check_zoology() const {
 
 double Mqar::chance() const {
   if (options_.form == MqarForm::zoology) return 1 / static_cast<double>(options_.pairs);
+  if (options_.form == MqarForm::zoology_mix) {
+    Index examples = 0, targets = 0;  // one in each example is right
+    for (const auto& [length, pairs, share] : kZoologySizes) {
+      examples += share;
+      targets += share * pairs;
+    }
+    return static_cast<double>(examples) / static_cast<double>(targets);
+  }
   return most_frequent_share(options_.pairs, options_.vocabulary - 1);
 }
 
 Batch Mqar::sample(Index size, Rng& rng) const {
   return write_batch("mqar", size, options_.length, [&](auto tokens, auto targets) {
-    if (options_.form == MqarForm::notebook)
-      sample_notebook(tokens, targets, rng);
-    else
-      sample_zoology(tokens, targets, rng);
+    switch (options_.form) {
+      case MqarForm::notebook:
+        return sample_notebook(tokens, targets, rng);
+      case MqarForm::zoology:
+        return sample_zoology(options_.pairs, tokens, targets, rng);
+      case MqarForm::zoology_mix:
+        return sample_mix(tokens, targets, rng);
+    }
   });
 }
 
@@ -104,14 +133,28 @@ void Mqar::sample_notebook(std::span<Index> tokens, std::span<Index> targets, Rn
   }
 }
 
-void Mqar::sample_zoology(std::span<Index> tokens, std::span<Index> targets, Rng& rng) const {
-  const Index pairs = options_.pairs, vocabulary = options_.vocabulary, half = vocabulary / 2;
-  const Index context = 2 * pairs * options_.passes;
+void Mqar::sample_mix(std::span<Index> tokens, std::span<Index> targets, Rng& rng) const {
+  Index shares = 0;
+  for (const ZoologySize& size : kZoologySizes) shares += size.share;
+  Index place = rng.below(shares);
+  for (const auto& [length, pairs, share] : kZoologySizes) {
+    if (place < share) {
+      const auto used = static_cast<std::size_t>(length);
+      return sample_zoology(pairs, tokens.first(used), targets.first(used), rng);
+    }
+    place -= share;
+  }
+}
+
+void Mqar::sample_zoology(Index pairs, std::span<Index> tokens, std::span<Index> targets,
+                          Rng& rng) const {
+  const Index vocabulary = options_.vocabulary, half = vocabulary / 2;
+  const Index context = 2 * pairs * options_.passes, length = std::ssize(tokens);
   const std::vector<Index> keys = rng.distinct(pairs, half - 1);
   const std::vector<Index> values = rng.distinct(pairs, vocabulary - half);
   const std::vector<Index> places =
-      early_places(pairs, (options_.length - context) / 2, options_.power, rng);
-  for (Index t = context; t < options_.length; ++t)
+      early_places(pairs, (length - context) / 2, options_.power, rng);
+  for (Index t = context; t < length; ++t)
     tokens[t] = options_.random_filler ? rng.below(vocabulary) : 0;
   for (Index i = 0; i < pairs; ++i) {
     const Index key = keys[static_cast<std::size_t>(i)] + 1;

@@ -1,25 +1,8 @@
 #include "tasks/task.hpp"
 
-#include <limits>
+#include "framework/ops/argmax.hpp"
 
 namespace vla {
-namespace {
-
-// Index of the largest value; -1 if none exceeds -infinity.
-template <class T>
-Index largest(const T* values, Index count) {
-  Index best = -1;
-  T highest = -std::numeric_limits<T>::infinity();
-  for (Index i = 0; i < count; ++i) {
-    if (values[i] > highest) {
-      highest = values[i];
-      best = i;
-    }
-  }
-  return best;
-}
-
-}  // namespace
 
 void check_task_setting(std::string_view task, std::string_view setting, Index value, Index least,
                         Index most) {
@@ -58,21 +41,18 @@ Score score(const Tensor& logits, const Tensor& targets) {
   check(logits.rank() >= 1 && logits.shape().without(-1) == targets.shape(),
         "score: logits of shape ", logits.shape(), " do not fit targets of shape ", targets.shape(),
         "; expected one more axis, the vocabulary");
-  Tensor answers = logits.to(Device{});
-  if (answers.dtype() == DType::bfloat16) answers = answers.to(DType::float32);
+  const bool rounded = logits.dtype() == DType::bfloat16 && logits.device().is_cpu();
+  const Tensor answers = argmax(rounded ? logits.to(DType::float32) : logits).to(Device{});
   const Tensor wanted = targets.to(Device{});
-  const Index vocabulary = logits.size(-1);
+  const std::span<const Index> answer = answers.values<Index>();
   Score result;
-  dispatch_floating(answers.dtype(), "score", [&](auto zero) {
-    const auto* row = answers.data<decltype(zero)>();
-    for (Index target : wanted.values<Index>()) {
-      if (target != kIgnoredTarget) {
-        ++result.counted;
-        if (largest(row, vocabulary) == target) ++result.right;
-      }
-      row += vocabulary;
+  for (std::size_t i = 0; const Index target : wanted.values<Index>()) {
+    if (target != kIgnoredTarget) {
+      ++result.counted;
+      if (answer[i] == target) ++result.right;
     }
-  });
+    ++i;
+  }
   return result;
 }
 

@@ -101,13 +101,18 @@ BOOST_AUTO_TEST_CASE(bad_settings_are_refused_before_anything_is_written) {
           {"--precision tf32 is for parameters of float32, --dtype is float64"});
   refused("--dtype float16", {"--dtype 'float16' is not allowed; float32 or float64"});
   refused("--dtype int64", {"float32 or float64"});
-  refused("--form zoo", {"unknown form 'zoo'; allowed: notebook, zoology"});
+  refused("--form zoo", {"unknown form 'zoo'; allowed: notebook, zoology, zoology-mix"});
   refused("--penalty sum", {"--penalty 'sum' is not allowed; key or learned"});
   refused("--model vla-v1 --operator-form chunk", {"--operator-form chunk is not for", "vla-v1"});
   refused("--model vla-v1 --lambda0 1e-40", {"lambda0 is 1e-40", "float32"});
   refused("--model vla-v3 --nudge-eps 1e38", {"nudge is 1e+38", "float32"});
   refused("--model vla-v3 --nudge-eps -0.5", {"--nudge-eps -0.5 is not allowed"});
   refused("--model deltanet --nudge-period 5", {"'deltanet' has no setting --nudge-period"});
+  refused("--model deltanet --features identity", {"'deltanet' has no setting --features"});
+  refused("--model vla-v3 --no-learn-lambda0", {"'vla-v3' has no setting --no-learn-lambda0"});
+  refused("--model vla-v3 --error-clip 1", {"'vla-v3' has no setting --error-clip"});
+  refused("--model vla-v1 --error-clip -2", {"--error-clip -2 is not allowed"});
+  refused("--features cube", {"--features 'cube' is not allowed; elu or identity"});
   refused("--model vla-v1 --symbolic 0.5 --task text --text no-file",
           {"--symbolic 0.5 is not for task text"});
   refused("--pairs 70 --vocabulary 65", {"pairs 70 needs at least 70 keys, vocabulary has 64"});

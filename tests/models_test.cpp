@@ -55,6 +55,29 @@ BOOST_AUTO_TEST_CASE(every_mixer_is_causal) {
   }
 }
 
+// The published layers compute a lambda that nothing depends on.
+BOOST_AUTO_TEST_CASE(lambda0_of_exact_vla_moves_the_loss_unless_it_is_fixed) {
+  for (const bool learned : {true, false}) {
+    MixerConfig config = small();
+    config.learn_lambda0 = learned;
+    Rng rng(7);
+    const auto mixer = mixer_factory("vla", config)(rng);
+    Tape tape;
+    const Var loss = sum(square((*mixer)(Var(rng.normal({2, 10, 12}, DType::float64)))));
+    const Gradients gradients = tape.backward(loss);
+    bool found = false;
+    for (const Parameter& parameter : parameters(*mixer)) {
+      if (!parameter.name.ends_with("lambda0")) continue;
+      found = true;
+      const Tensor* gradient = gradients.find(parameter.variable);
+      BOOST_TEST((gradient != nullptr) == learned);
+      if (!gradient) continue;
+      for (const double value : gradient->values<double>()) BOOST_TEST(std::abs(value) > 1e-9);
+    }
+    BOOST_TEST(found);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(lengths_zero_and_one_are_legal) {
   for (const ModelKind& kind : model_kinds()) {
     for (Index time : {0, 1}) {

@@ -194,6 +194,32 @@ BOOST_AUTO_TEST_CASE(several_queries_favour_short_gaps_and_may_fill_the_grid) {
       BOOST_TEST(example.targets[32 + 2 * slot] != kIgnoredTarget);
 }
 
+BOOST_AUTO_TEST_CASE(the_mix_has_the_sizes_of_zoology_in_their_shares) {
+  const Mqar task({.form = MqarForm::zoology_mix, .vocabulary = 8192});
+  BOOST_TEST(task.length() == 256);
+  std::map<Index, double> seen;  // by pairs
+  for (const Example& example : examples(task, 9000, 8)) {
+    std::map<Index, Index> answers;
+    const auto asked = static_cast<Index>(example.targets.size()) -
+                       std::ranges::count(example.targets, kIgnoredTarget);
+    const auto* size = std::ranges::find(kZoologySizes, asked, &ZoologySize::pairs);
+    BOOST_REQUIRE(size != std::end(kZoologySizes));
+    ++seen[asked];
+    for (Index i = 0; i < asked; ++i) answers[example.tokens[2 * i]] = example.tokens[2 * i + 1];
+    for (std::size_t t = 0; t < 256; ++t) {
+      if (example.targets[t] != kIgnoredTarget)
+        BOOST_TEST(answers.at(example.tokens[t]) == example.targets[t]);
+      if (static_cast<Index>(t) >= size->length) BOOST_TEST(example.tokens[t] == 0);
+    }
+  }
+  for (const ZoologySize& size : kZoologySizes) {
+    const double expected = 9000.0 * static_cast<double>(size.share) / 180;
+    BOOST_TEST(std::abs(seen[size.pairs] - expected) < 5 * std::sqrt(expected));
+  }
+  BOOST_TEST(Mqar({.form = MqarForm::zoology_mix, .vocabulary = 8192, .length = 300}).length() ==
+             300);
+}
+
 BOOST_AUTO_TEST_CASE(a_batch_follows_from_the_state_of_the_generator) {
   for (const MqarOptions& options : {MqarOptions{}, zoology(8, 128, 0)}) {
     const Mqar task(options);
@@ -224,6 +250,8 @@ BOOST_AUTO_TEST_CASE(chance_is_what_a_guesser_reaches) {
     BOOST_TEST(task.chance() == simulated_chance(task, 4000), boost::test_tools::tolerance(0.03));
   }
   BOOST_TEST(Mqar({.pairs = 1}).chance() == 1);
+  // One right answer in each of 180 examples with 2800 queries.
+  BOOST_TEST(Mqar({.form = MqarForm::zoology_mix, .vocabulary = 512}).chance() == 180.0 / 2800);
   // Two draws out of two symbols: both alike half of the time.
   BOOST_TEST(Mqar({.pairs = 2, .vocabulary = 3}).chance() == 0.75,
              boost::test_tools::tolerance(1e-12));
@@ -247,6 +275,12 @@ BOOST_AUTO_TEST_CASE(settings_without_room_are_refused_with_what_is_allowed) {
   BOOST_TEST(message(zoology(4, 64, 14)) ==
              "mqar: length 14 is too short for 4 pairs shown 1 times and as many queries; 16 or "
              "more");
+  BOOST_TEST(message({.form = MqarForm::zoology_mix, .vocabulary = 8192, .length = 128}) ==
+             "mqar: length 128 is too short for the zoology-mix form; 256 or more");
+  BOOST_TEST(message({.form = MqarForm::zoology_mix, .vocabulary = 128}) ==
+             "mqar: pairs 64 needs at least 64 keys, vocabulary has 63 (half of 128, without 0)");
+  BOOST_TEST(message({.form = MqarForm::zoology_mix, .vocabulary = 8192, .passes = 2})
+                 .starts_with("mqar: length 256 is too short for 64 pairs"));
   MqarOptions options = zoology(4, 64, 16);
   options.power = std::numeric_limits<double>::quiet_NaN();
   BOOST_TEST(message(options) == "mqar: power nan is not allowed; above 0");

@@ -77,7 +77,7 @@ BOOST_AUTO_TEST_CASE(tasks_are_made_by_name) {
                              "associative-recall, retrieval, selective-copy, listops, pathfinder, "
                              "ancestor, kinship, cifar10, imdb, aan, text"));
   BOOST_CHECK_EXCEPTION(make_task("mqar", {.form = "zoo"}), Error,
-                        says("mqar: unknown form 'zoo'; allowed: notebook, zoology"));
+                        says("mqar: unknown form 'zoo'; allowed: notebook, zoology, zoology-mix"));
 }
 
 BOOST_AUTO_TEST_CASE(a_kind_names_the_setting_it_requires) {

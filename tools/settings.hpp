@@ -43,7 +43,7 @@ struct TrainOptions {
 /// Calls `see(name, value, description)` for every setting of the task.
 template <class See>
 void visit_task_settings(TaskConfig& data, See&& see) {
-  see("form", data.form, "mqar: notebook or zoology");
+  see("form", data.form, "mqar: notebook, zoology or zoology-mix");
   see("pairs", data.pairs, "mqar, associative-recall, retrieval: key value pairs; 0: the usual");
   see("vocabulary", data.vocabulary, "number of different tokens; 0: the usual for the task");
   see("length", data.length, "tokens in a sequence; 0: the usual, or what other settings need");
@@ -98,9 +98,13 @@ void visit_model_settings(TrainOptions& options, See&& see) {
   see("restore-period", mixer.restore_period,
       "vla, with forgetting: tokens between restorations; 0: never");
   see("lambda0", mixer.lambda0, "vla, vla-v1, vla-v3: lambda0 (at the start); 0: the model's own");
+  see("learn-lambda0", mixer.learn_lambda0, "vla: lambda0 is learned, or stays at its start");
+  see("features", mixer.features, "vla, of queries and keys before they are unit: elu or identity");
   see("nudge-period", mixer.nudge_period,
       "vla-v1, vla-v3: updates between nudges; 0: never; -1: the model's own");
   see("nudge-eps", mixer.nudge, "vla-v1, vla-v3: what a nudge adds; -1: the model's own");
+  see("error-clip", mixer.error_clip,
+      "vla-v1: longest error of a write; 0: any; -1: the model's own");
   see("symbolic", mixer.symbolic,
       "vla-v1: weight of the symbolic penalty, which relates equal tokens, later ones too, and so "
       "is not causal; 0: none");

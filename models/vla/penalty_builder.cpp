@@ -48,7 +48,8 @@ PenaltyBuilder::PenaltyBuilder(const PenaltyBuilderOptions& o, Rng& rng)
 Penalty PenaltyBuilder::operator()(const Var& x, const Var& raw_key, const Var& unit_key,
                                    const Var& beta) const {
   Penalty penalty;
-  penalty.lambda0 = softplus(lambda0) + options.lambda_floor;
+  const Var raw = options.learn_lambda0 ? lambda0 : Var(lambda0.value());
+  penalty.lambda0 = softplus(raw) + options.lambda_floor;
   // In float32 where activations are bfloat16: next to 1 that has no numbers but 1.
   if (forget) penalty.forget = sigmoid(cast((*forget)(x), accumulated_dtype(x.dtype())));
   if (options.kind == PenaltyKind::key) {

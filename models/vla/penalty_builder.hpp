@@ -30,6 +30,7 @@ struct PenaltyBuilderOptions {
   double unit_floor = 1e-6;
   double lambda_floor = 0.01;  // lambda0 = softplus(parameter) + this
   double lambda_start = 0.1;   // lambda0 at the start
+  bool learn_lambda0 = true;   // otherwise it gets no gradient
   LinearOptions linear = {};
 };
 

@@ -23,6 +23,7 @@ PenaltyBuilderOptions penalty_options(const VlaOptions& o) {
           .unit_floor = o.unit_floor,
           .lambda_floor = o.lambda_floor,
           .lambda_start = o.lambda_start,
+          .learn_lambda0 = o.learn_lambda0,
           .linear = o.attention.linear()};
 }
 

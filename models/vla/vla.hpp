@@ -22,6 +22,7 @@ struct VlaOptions {
   double unit_floor = 1e-6;
   double lambda_floor = 0.01;
   double lambda_start = 0.1;
+  bool learn_lambda0 = true;  ///< otherwise it stays at its start
   double norm_epsilon = 1e-5;
 };
 

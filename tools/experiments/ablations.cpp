@@ -16,6 +16,8 @@ std::vector<NamedWords> variants() {
       variant("vla-lambda-0.1", "vla --lambda0 0.1"),
       variant("vla-lambda-1", "vla --lambda0 1"),
       variant("vla-lambda-10", "vla --lambda0 10"),
+      variant("vla-fixed-lambda", "vla --no-learn-lambda0"),
+      variant("vla-identity-features", "vla --features identity"),
       variant("vla-learned-rank-1", "vla --penalty learned --rank 1"),
       variant("vla-learned-rank-2", "vla --penalty learned --rank 2"),
       variant("vla-learned-rank-4", "vla --penalty learned --rank 4"),
@@ -34,6 +36,7 @@ std::vector<NamedWords> variants() {
       variant("vla-v1-lambda-10", "vla-v1 --lambda0 10"),
       variant("vla-v1-rank-2", "vla-v1 --rank 2"),
       variant("vla-v1-no-nudge", "vla-v1 --nudge-period 0"),
+      variant("vla-v1-no-clip", "vla-v1 --error-clip 0"),
   };
 }
 
@@ -63,7 +66,8 @@ std::vector<ExperimentGroup> groups(bool quick) {
 
 Experiment ablations() {
   return {"ablations",
-          "VLA with and without its parts: lambda0, rank, forgetting, nudges, convolution, form",
+          "VLA with and without its parts: lambda0, rank, features, forgetting, stabilisers, "
+          "convolution",
           groups};
 }
 

@@ -59,6 +59,7 @@ Experiment retrieval_experiment();
 Experiment ablations();
 Experiment symbolic();
 Experiment listops_experiment();
+Experiment pathfinder_experiment();
 Experiment scaling();
 
 }  // namespace vla

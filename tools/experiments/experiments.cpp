@@ -15,6 +15,7 @@ std::vector<Experiment> experiments() {
           symbolic(),
           mqar_zoology(),
           listops_experiment(),
+          pathfinder_experiment(),
           scaling()};
 }
 
