@@ -271,6 +271,7 @@ BOOST_AUTO_TEST_CASE(bad_words_are_refused) {
   refused("copy --device tpu", {"unknown device 'tpu'; allowed: cpu, cuda, cuda:N, auto"});
   refused("copy --out ''", {"--out is empty; it needs a directory"});
   refused("copy --quik", {"unknown option '--quik'", "--quick"});
+  refused("copy --precision bf16", {"--precision bf16 is for CUDA devices, --device is cpu"});
   refused("scaling --models vla", {"--models is not for experiment scaling"});
   refused("scaling --jobs 2", {"--jobs 2 is not for experiment scaling, which measures times: 1"});
   std::ofstream(place / "file") << "text";
@@ -316,7 +317,7 @@ BOOST_AUTO_TEST_CASE(all_ask_for_what_there_is) {
   for (const Experiment& one : experiments()) {
     for (const bool quick : {false, true}) {
       const ExperimentPlan plan(one, {.quick = quick, .program = "vla"});
-      BOOST_TEST((plan.cells().size() + plan.benches().size()) > 0);
+      BOOST_TEST((plan.cells().size() + plan.measurements().size()) > 0);
       std::string last_group;
       for (const ExperimentCell& cell : plan.cells()) {
         BOOST_TEST_CONTEXT(one.name << " " << cell.group->name << " " << cell.model->name) {
@@ -341,7 +342,10 @@ BOOST_AUTO_TEST_CASE(all_ask_for_what_there_is) {
 // The first and the last model of an experiment, and those that do not stream.
 std::string few_models(const ExperimentPlan& plan) {
   const std::vector<ExperimentCell> cells = plan.cells();
-  if (cells.empty()) return "";
+  if (cells.empty()) {
+    const std::string& model = plan.measurements().back().model;
+    return model.empty() ? "" : " --models " + model;
+  }
   std::string names = cells.front().model->name + "," + cells.back().model->name;
   for (const NamedWords& model : cells.front().group->models)
     if (model.words.find("--symbolic") != std::string::npos) names += "," + model.name;

@@ -54,6 +54,8 @@ Command experiment_command(CLI::App& program) {
   app->add_option("name", request->name, "the experiment")->type_name("NAME");
   add_setting(*app, "quick", options.quick, "small sizes and few steps: under two minutes");
   add_setting(*app, "device", options.device, kDeviceHelp);
+  add_setting(*app, "precision", options.precision,
+              "on CUDA, of trainings: float32; tf32 in matrix products; or bf16, for activations");
   add_setting(*app, "graph", options.graph, "on CUDA: capture a step once and replay it");
   add_setting(*app, "jobs", options.jobs, "runs at a time; 0: one per core, on CUDA 4");
   add_setting(*app, "settings", options.settings,

@@ -89,11 +89,16 @@ void add_jobs(const ExperimentPlan& plan, const ExperimentCell& cell, const Outc
   }
 }
 
-void add_benches(const ExperimentPlan& plan, std::vector<Job>& jobs) {
-  for (const NamedWords& bench : plan.benches())
-    if (const fs::path file = plan.bench_file(bench); !fs::exists(file))
-      jobs.push_back({bench.name, file, plan.directory(),
-                      [&plan, bench] { return plan.bench_command(bench); }});
+void add_measurements(const ExperimentPlan& plan, std::vector<Job>& jobs) {
+  for (const Measurement& one : plan.measurements()) {
+    const fs::path file = plan.measurement_file(one);
+    if (fs::exists(file) || kept_failure(file)) continue;
+    std::string label = one.setting;
+    for (const std::string& word : {one.model, one.variant})
+      if (!word.empty()) label += " " + word;
+    jobs.push_back(
+        {label, file, file.parent_path(), [&plan, one] { return plan.measurement_command(one); }});
+  }
 }
 
 class Driver {
@@ -148,7 +153,7 @@ std::optional<Job> Driver::next() {
     if (const std::optional<Job> job = first_of(jobs)) return job;
   }
   jobs.clear();
-  add_benches(plan_, jobs);
+  add_measurements(plan_, jobs);
   return first_of(jobs);
 }
 
@@ -174,7 +179,7 @@ void Driver::ended(const Children::Ended& child) {
                        clock_text(outcome->seconds));
   } else {
     fs::rename(unfinished(job.result), job.result);
-    if (plan_.benches().empty())
+    if (plan_.measurements().empty())
       came = fmt::format("accuracy {:.4f}", evaluation_outcome(job.result).accuracy);
   }
   out_ << fmt::format("[{}/{}] {}: {}", ++ended_, remaining_, job.label, came) << std::endl;
@@ -219,7 +224,7 @@ std::vector<Words> remaining_commands(const ExperimentPlan& plan) {
   for (const ExperimentCell& cell : plan.cells())
     add_jobs(
         plan, cell, [&](const ExperimentRun& run) { return plan.outcome(run); }, true, jobs);
-  add_benches(plan, jobs);
+  add_measurements(plan, jobs);
   std::vector<Words> commands;
   for (const Job& job : jobs) commands.push_back(job.command());
   return commands;

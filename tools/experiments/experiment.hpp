@@ -1,7 +1,8 @@
-// Experiments as data: what is trained with which settings, and on what it is evaluated. The driver
-// that runs them knows nothing of any particular one.
+// Experiments as data: what is trained with which settings, and on what it is evaluated; or what is
+// measured. The driver that runs them knows nothing of any particular one.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -26,13 +27,33 @@ struct ExperimentGroup {
   std::vector<NamedWords> evaluations = {};  ///< of `vla eval`: the trained models on other sizes
 };
 
+/// A command of its own that leaves its result in a file.
+struct Measurement {
+  std::string setting;
+  std::string model = {};    ///< empty: of all of them at once
+  std::string variant = {};  ///< of several with the same setting and model
+  std::string words;         ///< of `vla`; the last is the option that takes the name of the file
+  bool trains = false;       ///< it has --steps
+};
+
+/// A measurement and the file of its result, which exists if it has been made.
+struct MeasuredFile {
+  Measurement measurement;
+  std::filesystem::path file;
+};
+
+/// Rows of words, the head first.
+using Table = std::vector<std::vector<std::string>>;
+
 struct Experiment {
   std::string name;
   std::string description;
   /// The real one, or a quick form of it: under two minutes on two CPU cores.
-  std::function<std::vector<ExperimentGroup>(bool quick)> groups;
-  /// Words of `vla bench`, run one at a time; an experiment has either groups or these.
-  std::function<std::vector<NamedWords>(bool quick)> benches = {};
+  std::function<std::vector<ExperimentGroup>(bool quick)> groups = {};
+  /// In place of groups; and the table of what there is of their results.
+  std::function<std::vector<Measurement>(bool quick)> measurements = {};
+  std::function<Table(const std::vector<MeasuredFile>&)> table = {};
+  bool one_at_a_time = false;  ///< measurements of time, which others would disturb
 };
 
 /// All of them, the most important first. A new one is a function in a file of tools/experiments
@@ -61,5 +82,6 @@ Experiment symbolic();
 Experiment listops_experiment();
 Experiment pathfinder_experiment();
 Experiment scaling();
+Experiment regression_experiment();
 
 }  // namespace vla

@@ -27,7 +27,9 @@ class Chosen {
       return;
     }
     std::string allowed;
-    for (const std::string& name : known) allowed += (allowed.empty() ? "" : ", ") + name;
+    std::set<std::string> told;
+    for (const std::string& name : known)
+      if (told.insert(name).second) allowed += (allowed.empty() ? "" : ", ") + name;
     for (const std::string& name : split_list(list)) {
       check(std::ranges::find(known, name) != known.end(), "--", option, " '", name,
             "' is not known here; allowed: ", allowed);
@@ -80,15 +82,18 @@ ExperimentPlan::ExperimentPlan(const Experiment& experiment, const ExperimentOpt
         " is not allowed; 1 or more, or 0 for what the experiment says");
   if (options_.program.empty()) options_.program = this_program().string();
   cuda_ = !parse_device(options.device).is_cpu();
+  check(cuda_ || options.precision == "float32", "--precision ", options.precision,
+        " is for CUDA devices, --device is ", options.device);
   // What the quick form leaves is no beginning of the real one.
   directory_ = fs::path(options.out) / (name_ + (options.quick ? "-quick" : ""));
   if (experiment.groups) groups_ = experiment.groups(options.quick);
-  if (experiment.benches) benches_ = experiment.benches(options.quick);
+  if (experiment.measurements) measurements_ = experiment.measurements(options.quick);
+  table_ = experiment.table;
   keep_chosen();
   const Index cores = thread_count();
   jobs_ = options.jobs > 0 ? options.jobs : cuda_ ? kJobsOnCuda : cores;
   threads_ = std::max<Index>(1, cores / jobs_);
-  if (!benches_.empty()) {  // those that run at the same time would measure each other
+  if (experiment.one_at_a_time) {
     check(options.jobs <= 1, "--jobs ", options.jobs, " is not for experiment ", name_,
           ", which measures times: 1");
     jobs_ = 1;
@@ -102,15 +107,19 @@ void ExperimentPlan::keep_chosen() {
   std::vector<std::string> settings, models;
   for (const ExperimentGroup& group : groups_) {
     settings.push_back(group.name);
-    for (const NamedWords& model : group.models)
-      if (std::ranges::find(models, model.name) == models.end()) models.push_back(model.name);
+    for (const NamedWords& model : group.models) models.push_back(model.name);
   }
-  for (const NamedWords& bench : benches_) settings.push_back(bench.name);
-  check(benches_.empty() || options_.models.empty(), "--models is not for experiment ", name_,
+  for (const Measurement& one : measurements_) {
+    settings.push_back(one.setting);
+    if (!one.model.empty()) models.push_back(one.model);
+  }
+  check(!models.empty() || options_.models.empty(), "--models is not for experiment ", name_,
         ", which measures all of them");
   const Chosen setting("settings", options_.settings, settings);
   const Chosen model("models", options_.models, models);
-  std::erase_if(benches_, [&](const NamedWords& bench) { return !setting.has(bench.name); });
+  std::erase_if(measurements_, [&](const Measurement& one) {
+    return !setting.has(one.setting) || (!one.model.empty() && !model.has(one.model));
+  });
   std::erase_if(groups_, [&](const ExperimentGroup& group) { return !setting.has(group.name); });
   for (ExperimentGroup& group : groups_)
     std::erase_if(group.models, [&](const NamedWords& one) { return !model.has(one.name); });
@@ -150,6 +159,7 @@ std::vector<ExperimentRun> ExperimentPlan::repeats(const ExperimentCell& cell,
 Words ExperimentPlan::computing_words() const {
   Words words = {"--device", options_.device, "--threads", setting_text(threads_)};
   if (cuda_ && options_.graph) words.push_back("--graph");
+  if (cuda_) append(words, {"--precision", options_.precision});
   return words;
 }
 
@@ -176,11 +186,13 @@ Words ExperimentPlan::evaluation_command(const ExperimentRun& run,
   return words;
 }
 
-Words ExperimentPlan::bench_command(const NamedWords& bench) const {
-  Words words = {options_.program, "bench"};
-  append(words, split_words(bench.words));
-  append(words, {"--device", options_.device, "--threads", setting_text(threads_), "--json",
-                 unfinished(bench_file(bench)).string()});
+Words ExperimentPlan::measurement_command(const Measurement& measurement) const {
+  Words words = {options_.program};
+  append(words, split_words(measurement.words));
+  append(words, {unfinished(measurement_file(measurement)).string(), "--device", options_.device,
+                 "--threads", setting_text(threads_)});
+  if (measurement.trains && options_.steps > 0)
+    append(words, {"--steps", setting_text(options_.steps)});
   return words;
 }
 
@@ -189,8 +201,17 @@ fs::path ExperimentPlan::evaluation_file(const ExperimentRun& run,
   return run.directory / ("eval-" + evaluation.name + ".json");
 }
 
-fs::path ExperimentPlan::bench_file(const NamedWords& bench) const {
-  return directory_ / (bench.name + ".json");
+fs::path ExperimentPlan::measurement_file(const Measurement& measurement) const {
+  fs::path file = directory_ / measurement.setting;
+  if (!measurement.model.empty()) file /= measurement.model;
+  if (!measurement.variant.empty()) file /= measurement.variant;
+  return file += measurement.words.ends_with(" --json") ? ".json" : ".csv";
+}
+
+Table ExperimentPlan::measured_table() const {
+  std::vector<MeasuredFile> files;
+  for (const Measurement& one : measurements_) files.push_back({one, measurement_file(one)});
+  return table_(files);
 }
 
 void ExperimentPlan::check_same_settings(const ExperimentRun& run) const {

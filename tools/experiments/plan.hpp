@@ -15,9 +15,10 @@ namespace vla {
 struct ExperimentOptions {
   bool quick = false;
   std::string device = "cpu";
-  bool graph = true;  ///< on CUDA, each step as one launch
-  Index jobs = 0;     ///< runs at a time; 0: one per core, on CUDA 4
-  Index steps = 0;    ///< of every run, to try an experiment out; 0: what the experiment says
+  std::string precision = "float32";  ///< of trainings on CUDA, see TrainOptions
+  bool graph = true;                  ///< on CUDA, each step as one launch
+  Index jobs = 0;                     ///< runs at a time; 0: one per core, on CUDA 4
+  Index steps = 0;  ///< of every run, to try an experiment out; 0: what the experiment says
   std::string settings = {};  ///< names of groups with commas between; empty: all
   std::string models = {};    ///< names with commas between; empty: all
   std::string out = "runs/experiments";
@@ -59,7 +60,9 @@ class ExperimentPlan {
   const ExperimentOptions& options() const { return options_; }
   const std::filesystem::path& directory() const { return directory_; }
   const std::vector<ExperimentGroup>& groups() const { return groups_; }
-  const std::vector<NamedWords>& benches() const { return benches_; }
+  const std::vector<Measurement>& measurements() const { return measurements_; }
+  /// Of the measurements, if that is what the experiment has.
+  Table measured_table() const;
   std::vector<ExperimentCell> cells() const;
   Index jobs() const { return jobs_; }
   /// CPU threads of each of them.
@@ -74,12 +77,12 @@ class ExperimentPlan {
   /// was made with other settings.
   Words train_command(const ExperimentRun& run) const;
   Words evaluation_command(const ExperimentRun& run, const NamedWords& evaluation) const;
-  Words bench_command(const NamedWords& bench) const;
+  Words measurement_command(const Measurement& measurement) const;
   /// Where the results of the second and the third are kept. They are written beside it, to
   /// unfinished(file): a file that was cut off is none.
   std::filesystem::path evaluation_file(const ExperimentRun& run,
                                         const NamedWords& evaluation) const;
-  std::filesystem::path bench_file(const NamedWords& bench) const;
+  std::filesystem::path measurement_file(const Measurement& measurement) const;
 
   /// The outcome of a run, if it has one. Throws Error if it was made with other settings.
   std::optional<RunOutcome> outcome(const ExperimentRun& run) const;
@@ -94,7 +97,8 @@ class ExperimentPlan {
   ExperimentOptions options_;
   std::filesystem::path directory_;
   std::vector<ExperimentGroup> groups_;
-  std::vector<NamedWords> benches_;
+  std::vector<Measurement> measurements_;
+  std::function<Table(const std::vector<MeasuredFile>&)> table_;
   Index jobs_ = 1, threads_ = 1;
   bool cuda_ = false;
 };

@@ -52,32 +52,6 @@ std::vector<std::string> words_of(const ResultRow& row) {
           trained ? fmt::format("{:.4f}", row.chance) : "-"};
 }
 
-// Of each bench the rows of its JSON file.
-Table bench_table(const ExperimentPlan& plan) {
-  Table table = {{"setting", "layer", "form", "pass", "ms", "tokens/s", "peak MB"}};
-  for (const NamedWords& bench : plan.benches()) {
-    const fs::path file = plan.bench_file(bench);
-    if (!fs::exists(file)) {
-      table.push_back({bench.name, "not run", "-", "-", "-", "-", "-"});
-      continue;
-    }
-    const Json json = Json::parse(read_text(file), nullptr, false);
-    check(json.is_object() && json.contains("rows"), file.string(), ": no rows of vla bench");
-    for (const Json& row : json.at("rows")) {
-      std::vector<std::string> words = {bench.name, row.at("name"), row.at("form"), row.at("pass")};
-      if (row.contains("skipped"))
-        words.insert(words.end(), {"skipped", "-", "-"});
-      else
-        words.insert(words.end(),
-                     {fmt::format("{:.2f}", 1e3 * row.at("seconds").get<double>()),
-                      fmt::format("{:.0f}", row.at("tokens_per_second").get<double>()),
-                      fmt::format("{:.1f}", 1e-6 * row.at("peak_bytes").get<double>())});
-      table.push_back(std::move(words));
-    }
-  }
-  return table;
-}
-
 std::string machine_text(const ExperimentPlan& plan) {
   const Device device = parse_device(plan.options().device);
   if constexpr (kCudaBuild)
@@ -97,6 +71,7 @@ std::string head(const ExperimentPlan& plan) {
   if (!options.settings.empty()) command += " --settings " + options.settings;
   if (!options.models.empty()) command += " --models " + options.models;
   if (options.device != "cpu") command += " --device " + options.device;
+  if (options.precision != "float32") command += " --precision " + options.precision;
   return fmt::format("`{}`, version {}, on {}, {} at a time, {:%Y-%m-%d}", command, VLA_VERSION,
                      machine_text(plan), plan.jobs(), fmt::localtime(std::time(nullptr)));
 }
@@ -140,6 +115,15 @@ Json as_json(const ExperimentPlan& plan, const CellResults& results) {
   return json;
 }
 
+Json as_json(const ExperimentPlan& plan, const Measurement& measurement) {
+  Json json = {{"setting", measurement.setting}};
+  if (!measurement.model.empty()) json["model"] = measurement.model;
+  const fs::path file = plan.measurement_file(measurement);
+  json["command"] = command_text(plan.measurement_command(measurement));
+  if (fs::exists(file)) json["file"] = fs::relative(file, plan.directory()).string();
+  return json;
+}
+
 // "RUN: why" of what failed.
 std::vector<std::string> failure_lines(const ExperimentPlan& plan,
                                        const std::vector<CellResults>& results,
@@ -155,6 +139,10 @@ std::vector<std::string> failure_lines(const ExperimentPlan& plan,
             const std::optional<std::string> failure = kept_failure(file))
           lines[file.string()] = *failure;
   }
+  for (const Measurement& one : plan.measurements())
+    if (const fs::path file = plan.measurement_file(one);
+        const std::optional<std::string> failure = kept_failure(file))
+      lines[file.string()] = *failure;
   std::vector<std::string> result;
   for (const auto& [what, why] : lines) result.push_back(what + ": " + why);
   return result;
@@ -220,8 +208,9 @@ std::string csv(const Table& table) {
 
 std::string write_results(const ExperimentPlan& plan, const Failures& failures) {
   const std::vector<CellResults> results = all_results(plan, failures);
-  const Table table = plan.benches().empty() ? result_table(result_rows(plan, results, failures))
-                                             : bench_table(plan);
+  const Table table = plan.measurements().empty()
+                          ? result_table(result_rows(plan, results, failures))
+                          : plan.measured_table();
   std::string failed;
   for (const std::string& line : failure_lines(plan, results, failures))
     failed += (failed.empty() ? "\nfailed:\n" : "") + ("- " + line) + "\n";
@@ -230,6 +219,7 @@ std::string write_results(const ExperimentPlan& plan, const Failures& failures) 
                {"made_with", head(plan)},
                {"rows", Json::array()}};
   for (const CellResults& cell : results) json["rows"].push_back(as_json(plan, cell));
+  for (const Measurement& one : plan.measurements()) json["rows"].push_back(as_json(plan, one));
   write_text(plan.directory() / "table.md", "# " + plan.name() + "\n\n" + plan.description() +
                                                 "\n\n" + head(plan) + "\n\n" + markdown(table) +
                                                 failed);

@@ -8,9 +8,6 @@
 
 namespace vla {
 
-/// Rows of words, the head first.
-using Table = std::vector<std::vector<std::string>>;
-
 Table result_table(const std::vector<ResultRow>& rows);
 
 /// Columns as wide as their widest word, those of numbers to the right; as Markdown; as CSV.
