@@ -30,6 +30,7 @@ Command gradcheck_command(CLI::App& program);
 Command verify_command(CLI::App& program);
 Command devices_command(CLI::App& program);
 Command regression_command(CLI::App& program);
+Command stability_command(CLI::App& program);
 
 /// Makes the help of a program with settings readable.
 void set_help_style(CLI::App& program);

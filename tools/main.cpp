@@ -18,6 +18,7 @@ int main(int count, char** words) {
       vla::data_command(program),       vla::models_command(program),
       vla::gradcheck_command(program),  vla::verify_command(program),
       vla::devices_command(program),    vla::regression_command(program),
+      vla::stability_command(program),
   };
   try {
     program.parse(count, words);

@@ -17,6 +17,17 @@
 namespace vla {
 namespace {
 
+VlaV3Options resolved(VlaV3Options options) {
+  options.attention = options.attention.resolved();
+  check_options(recurrence_options(options), options.attention.dtype);
+  check(options.denominator_floor > 0 && std::isfinite(options.denominator_floor),
+        "VLA v3: denominator floor ", options.denominator_floor,
+        " is not allowed; a finite number above 0 is needed");
+  return options;
+}
+
+}  // namespace
+
 StabilizedOptions recurrence_options(const VlaV3Options& o) {
   return {.lambda0 = o.lambda0,
           .delta_floor = 1e-4,
@@ -28,17 +39,6 @@ StabilizedOptions recurrence_options(const VlaV3Options& o) {
           .error_clip = 0,
           .guard_above = 0};
 }
-
-VlaV3Options resolved(VlaV3Options options) {
-  options.attention = options.attention.resolved();
-  check_options(recurrence_options(options), options.attention.dtype);
-  check(options.denominator_floor > 0 && std::isfinite(options.denominator_floor),
-        "VLA v3: denominator floor ", options.denominator_floor,
-        " is not allowed; a finite number above 0 is needed");
-  return options;
-}
-
-}  // namespace
 
 VlaV3::VlaV3(const VlaV3Options& options, Rng& rng)
     : options_(resolved(options)),

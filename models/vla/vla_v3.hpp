@@ -19,6 +19,9 @@ struct VlaV3Options {
   OperatorForm form = OperatorForm::automatic;  ///< of the recurrence
 };
 
+/// The constants that version 3 runs the recurrence with.
+StabilizedOptions recurrence_options(const VlaV3Options& options);
+
 /// Per head, with phi = elu + 1, k' = unit(phi(k)), u = unit(W_u k) / sqrt(d):
 ///   A by Sherman-Morrison updates with u, alpha = unit(A k'), S += (v - S k') alpha^T,
 ///   o = S phi(q) / max(z . phi(q), floor), z the sum of phi(k) so far;
