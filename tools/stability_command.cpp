@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/file.hpp"
+#include "framework/parallel.hpp"
 #include "tools/command_line.hpp"
 #include "tools/stability_streaming.hpp"
 
@@ -17,6 +18,7 @@ using Json = nlohmann::ordered_json;
 struct Request {
   StabilityOptions options;
   bool against_float64 = false;
+  Index threads = 0;
   std::string device = "cpu", json;
 };
 
@@ -104,6 +106,7 @@ int run_command(const Request& request) {
   check(request.against_float64 || device.is_cpu(), "--device ", request.device,
         " is for --against-float64; the state over time is measured on the cpu");
   if (!request.json.empty()) check_replaceable(request.json);
+  if (request.threads > 0) set_thread_count(static_cast<int>(request.threads));
   if (!request.against_float64) {
     const StabilityStates states = measure_states(request.options);
     finish(request, head(request) + ", in float64\n" + table(states), as_json(request, states));
@@ -140,6 +143,7 @@ Command stability_command(CLI::App& program) {
   add_setting(*app, "keys", options.keys, "random, or repeated: 8 of them over and over");
   add_setting(*app, "against-float64", request->against_float64,
               "compare the outputs of vla, deltanet or linear, streamed in float32, with float64");
+  add_setting(*app, "threads", request->threads, "CPU threads; 0: one per core");
   add_setting(*app, "device", request->device, kDeviceHelp);
   app->add_option("--json", request->json, "write all of it to this file too")
       ->type_name("FILE")

@@ -34,6 +34,7 @@ struct Measurement {
   std::string variant = {};  ///< of several with the same setting and model
   std::string words;         ///< of `vla`; the last is the option that takes the name of the file
   bool trains = false;       ///< it has --steps
+  bool on_cpu = false;       ///< it is made there, whatever the device of the experiment
 };
 
 /// A measurement and the file of its result, which exists if it has been made.
@@ -83,5 +84,6 @@ Experiment listops_experiment();
 Experiment pathfinder_experiment();
 Experiment scaling();
 Experiment regression_experiment();
+Experiment stability_experiment();
 
 }  // namespace vla

@@ -16,6 +16,7 @@ std::vector<Experiment> experiments() {
           mqar_zoology(),
           listops_experiment(),
           pathfinder_experiment(),
+          stability_experiment(),
           regression_experiment(),
           scaling()};
 }

@@ -21,7 +21,7 @@ std::vector<ExperimentGroup> listops_groups(bool quick) {
              1}};
   return {{"T-2000",
            "--task listops --width 128 --heads 4 --layers 4 --hidden 512 --batch 32 "
-           "--steps 10000 --report-every 200",
+           "--steps 5000 --report-every 200",
            models(),
            {5e-4, 1e-3}}};
 }
@@ -36,7 +36,7 @@ std::vector<ExperimentGroup> pathfinder_groups(bool quick) {
              1}};
   return {{"T-1024",
            "--task pathfinder --width 128 --heads 4 --layers 4 --hidden 256 --batch 64 "
-           "--steps 20000 --report-every 500",
+           "--steps 6000 --report-every 200",
            models(),
            {5e-4, 1e-3}}};
 }

@@ -189,8 +189,9 @@ Words ExperimentPlan::evaluation_command(const ExperimentRun& run,
 Words ExperimentPlan::measurement_command(const Measurement& measurement) const {
   Words words = {options_.program};
   append(words, split_words(measurement.words));
-  append(words, {unfinished(measurement_file(measurement)).string(), "--device", options_.device,
-                 "--threads", setting_text(threads_)});
+  append(words,
+         {unfinished(measurement_file(measurement)).string(), "--device",
+          measurement.on_cpu ? "cpu" : options_.device, "--threads", setting_text(threads_)});
   if (measurement.trains && options_.steps > 0)
     append(words, {"--steps", setting_text(options_.steps)});
   return words;

@@ -13,7 +13,7 @@ namespace vla {
 namespace {
 
 constexpr const char* kModels[][2] = {
-    {"vla", "--model vla"},           {"vla-forgets", "--model vla --forget"},
+    {"vla", "--model vla"},           {"vla-forgets", "--model vla --forget --restore-period 8"},
     {"vla-v3", "--model vla-v3"},     {"vla-v1", "--model vla-v1"},
     {"deltanet", "--model deltanet"}, {"linear", "--model linear"},
     {"softmax", "--model softmax"}};
@@ -22,9 +22,9 @@ std::vector<Measurement> measurements(bool quick) {
   const std::string sizes =
       quick ? "--dimensions 2 --points 8 --width 16 --heads 2 --layers 1 --hidden 32 --batch 32 "
               "--steps 1000 --examples 500"
-            : "--dimensions 8 --points 24 --width 64 --heads 4 --hidden 128 --steps 2000";
+            : "--dimensions 4 --points 16 --width 64 --heads 2 --hidden 64 --batch 32 --steps 2000";
   const std::vector<const char*> rates =
-      quick ? std::vector{"0.008"} : std::vector{"0.001", "0.003"};
+      quick ? std::vector{"0.008"} : std::vector{"0.003", "0.01"};
   std::vector<Measurement> result;
   for (const auto& [setting, words] : {std::pair{"plain", "--noise 0"},
                                        {"noisy", "--noise 0.1"},
