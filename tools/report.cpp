@@ -43,13 +43,17 @@ void print_tables(const ReportSources& sources) {
 int run_report(const Request& request) {
   check(!request.tensorboard || !request.out.empty(), "--tensorboard needs --out");
   const ReportSources sources = read_sources(request.directories);
-  print_tables(sources);
-  if (request.out.empty()) return 0;
   const std::filesystem::path folder = request.out;
-  std::cout << "wrote " << write_report(sources, folder, request.insides).string() << "\n";
-  if (!request.tensorboard) return 0;
-  for (const RunDirectory& run : sources.all_runs()) write_tensorboard(run, folder / "tensorboard");
-  std::cout << "wrote " << (folder / "tensorboard").string() << "\n";
+  std::string written;
+  if (!request.out.empty())
+    written = "wrote " + write_report(sources, folder, request.insides).string() + "\n";
+  if (request.tensorboard) {
+    const std::filesystem::path events = folder / "tensorboard";
+    for (const RunDirectory& run : sources.all_runs()) write_tensorboard(run, events);
+    written += "wrote " + events.string() + "\n";
+  }
+  print_tables(sources);
+  std::cout << written;
   return 0;
 }
 

@@ -51,7 +51,8 @@ Axis axis_of(Scale scale, const std::vector<double>& numbers, double pixels, boo
             .horizontal = horizontal};
   constexpr double kMargin = 0.04;
   if (axis.logarithmic) {
-    const double factor = high > low ? std::pow(high / low, kMargin) : 2;
+    const double decades = std::log10(high) - std::log10(low);
+    const double factor = high > low ? std::pow(10, std::min(kMargin * decades, 1.0)) : 2;
     axis.low /= factor;
     axis.high *= factor;
   } else {

@@ -24,7 +24,8 @@ std::vector<double> even_ticks(const Axis& axis) {
     if (factor * decade >= least * (1 - 1e-9)) step = factor * decade;
   std::vector<double> ticks;
   const double first = std::ceil(axis.low / step - 1e-9);
-  for (double i = first; i * step <= axis.high + 1e-9 * step; ++i) ticks.push_back(i * step);
+  for (int i = 0; (first + i) * step <= axis.high + 1e-9 * step && i <= 2 * kMostSteps; ++i)
+    ticks.push_back((first + i) * step);
   return ticks;
 }
 
