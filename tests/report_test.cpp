@@ -125,8 +125,11 @@ BOOST_AUTO_TEST_CASE(an_experiment_has_sizes_times_and_curves) {
   BOOST_TEST(has(data_of(place, "-loss-pairs-4.csv"), "vla,20,1,1,1\n"));
   for (const char* part :
        {"Faster than softmax: vla from T 128.", "not run: pairs-8 deltanet; pairs-8 linear.",
-        "a &lt;test&gt;", "<code>vla x</code>", "<td>2, 1 failed</td>"})
+        "a &lt;test&gt;", "<code>vla x</code>", "<td>2, 1 failed</td>",
+        "<code>vla report e</code>"})
     BOOST_TEST(has(page, part), part << " is not in the page");
+  std::filesystem::remove_all(place / "e/pairs-4");  // only the results are left
+  BOOST_TEST(has(page_of(place, "e"), "<td>pairs-4</td>"));
 }
 
 BOOST_AUTO_TEST_CASE(the_page_stands_alone) {

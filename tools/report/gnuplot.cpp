@@ -80,7 +80,7 @@ void Gnuplot::run(const std::string& script) const {
   std::error_code ignored;
   fs::remove(log, ignored);
   Children children;
-  children.start("gnuplot", {"/usr/bin/env", "gnuplot", file.string()}, log);
+  children.start("gnuplot", {"/usr/bin/env", "gnuplot", "--default-settings", file.string()}, log);
   const std::optional<Children::Ended> ended = children.wait(kLongest);
   check(ended.has_value(), "report: gnuplot did not end within ", kLongest.count(), " s");
   check(ended->code != kNotFound, "report: the program gnuplot, which draws, is missing; ",

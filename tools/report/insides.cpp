@@ -158,13 +158,13 @@ void add_insides(Page& page, const std::vector<RunDirectory>& runs, const Inside
   std::string left_out;
   for (const RunDirectory& run : runs) {
     const TrainOptions settings = run.options();
-    check_layer(settings, options.layer);
-    asked_heads(settings, options.head);
     if (!std::filesystem::exists(run.checkpoint()) || !seen.insert(settings.model).second) continue;
     if (seen.size() > kMostRuns) {
       left_out += (left_out.empty() ? "" : ", ") + settings.model;
       continue;
     }
+    check_layer(settings, options.layer);
+    asked_heads(settings, options.head);
     try {
       add_run(page, run, options);
     } catch (const Error& error) {

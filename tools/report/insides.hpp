@@ -14,7 +14,7 @@ struct InsidesOptions {
 };
 
 /// A section for each of the first few runs, one of each model; a run that cannot be looked into is
-/// a line that says why. Throws Error for a layer or head that no model of the runs has.
+/// a line that says why. Throws Error for a layer or head that one of them does not have.
 void add_insides(Page& page, const std::vector<RunDirectory>& runs, const InsidesOptions& options);
 
 }  // namespace vla

@@ -96,12 +96,13 @@ std::vector<RunDirectory> ReportSources::all_runs() const {
   std::vector<RunDirectory> all = runs;
   for (const ResultsFile& experiment : experiments)
     for (const CellResult& cell : experiment.cells)
-      for (const SeedResult& seed : cell.seeds) all.emplace_back(seed.directory);
+      for (const SeedResult& seed : cell.seeds)
+        if (std::filesystem::exists(seed.directory)) all.emplace_back(seed.directory);
   return all;
 }
 
 ReportSources read_sources(const std::vector<std::string>& directories) {
-  ReportSources sources;
+  ReportSources sources{.directories = directories};
   for (const std::string& directory : directories) {
     if (is_experiment(directory)) {
       sources.experiments.push_back(read_results(directory));
@@ -118,7 +119,10 @@ std::filesystem::path write_report(const ReportSources& sources,
                                    const InsidesOptions& insides) {
   Page page(folder);
   page.title(title_of(sources));
-  page.paragraph(fmt::format("Made by vla report, version {}, {:%Y-%m-%d %H:%M}.", VLA_VERSION,
+  Words command = {"vla", "report"};
+  command.insert(command.end(), sources.directories.begin(), sources.directories.end());
+  page.paragraph(fmt::format("Made with `{}`, version {}, {:%Y-%m-%d %H:%M}.",
+                             command_text(command), VLA_VERSION,
                              fmt::localtime(std::time(nullptr))));
   if (!sources.runs.empty()) add_runs(page, sources.runs);
   for (const ResultsFile& experiment : sources.experiments) add_experiment(page, experiment);

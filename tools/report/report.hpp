@@ -11,10 +11,11 @@ namespace vla {
 
 /// What a report is of.
 struct ReportSources {
+  std::vector<std::string> directories = {};  ///< as they were given
   std::vector<RunDirectory> runs = {};
   std::vector<ResultsFile> experiments = {};
 
-  /// The runs, and those that the experiments' tables are of.
+  /// The runs, and those that the experiments' tables are of as far as they are there.
   std::vector<RunDirectory> all_runs() const;
 };
 
