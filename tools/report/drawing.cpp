@@ -109,9 +109,11 @@ std::string curve(std::size_t i, const Line& line, const LineStyle& style) {
     return fmt::format("$line{} using 1:2 with points pt 6 ps 0.9 lw 1.5 lc rgb '{}'", i,
                        style.color);
   const std::string pattern = dash_pattern(style.dash, ",");
-  return fmt::format("$line{} using 1:2 with {} lw 2 {} lc rgb '{}'", i,
+  const bool of_many_strokes = std::ranges::any_of(line.x, [](double x) { return std::isnan(x); });
+  return fmt::format("$line{} using 1:2 with {} lw {} {} lc rgb '{}'", i,
                      line.x.size() <= kFewPoints ? "linespoints pt 7 ps 0.45" : "lines",
-                     pattern.empty() ? "dt solid" : "dt (" + pattern + ")", style.color);
+                     of_many_strokes ? 1 : 2, pattern.empty() ? "dt solid" : "dt (" + pattern + ")",
+                     style.color);
 }
 
 // Light for little. Of numbers with signs, blue below and red above 0.
