@@ -165,9 +165,12 @@ BOOST_AUTO_TEST_CASE(odd_figures_are_drawn) {
         .title = "map", .x_label = "x", .y_label = "y", .rows = 2, .columns = 2, .values = values});
   page.write();
   const std::string text = read(page.file());
-  std::size_t figures = 0;
-  for (std::size_t at = 0; (at = text.find("role='img'", at)) != std::string::npos; ++at) ++figures;
-  BOOST_TEST(figures == 18u);
+  // A name of an axis that has no room is left out by gnuplot.
+  for (const std::string part : {"role='img'", ">x</text>", ">y</text>"}) {
+    std::size_t count = 0;
+    for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; ++at) ++count;
+    BOOST_TEST(count == 18u, count << " times " << part);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_figure_that_gnuplot_refuses_is_an_error) {
