@@ -63,16 +63,14 @@ Command report_command(CLI::App& program) {
   CLI::App* app =
       program.add_subcommand("report", "Compare runs and experiments, in a table and in pictures");
   app->footer(
-      "Examples:\n  vla report runs/first runs/second\n"
+      "Example:\n  vla report runs/first runs/second\n"
       "  vla report runs/first runs/second runs/experiments/copy --out report\n"
       "Accuracy and loss are the held-out ones of a finished run; of another, those of its last\n"
       "report, and steps then says how far it is. The loss of a report is that of the training;\n"
       "bits/byte, of the task text, are always held out.\n"
-      "With --out also the page DIR/index.html, which needs no network and no script, and the "
-      "data\n"
-      "of each of its figures as CSV. What it shows: tasks/README.md, Pictures. It is drawn by "
-      "the\n"
-      "program gnuplot, which tools/setup installs.");
+      "With --out also the page DIR/index.html, which needs no network and no script, and the\n"
+      "data of each of its figures as CSV. What it shows: tasks/README.md, Pictures. The program\n"
+      "gnuplot draws it, which tools/setup installs.");
   const auto request = std::make_shared<Request>();
   app->add_option("runs", request->directories, "directories of runs or of experiments")
       ->type_name("RUN")

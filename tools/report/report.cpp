@@ -58,7 +58,7 @@ std::vector<SeedGroup> groups_of(const ResultsFile& experiment, const std::strin
 void add_experiment_curves(Page& page, const ResultsFile& experiment) {
   const std::vector<std::string> settings = experiment.settings();
   std::string left_out;
-  if (!settings.empty()) page.subsection("Trainings");
+  if (!settings.empty()) page.subsection("Training");
   for (std::size_t i = 0; i < settings.size(); ++i)
     if (i < kMostSettings)
       add_curves(page, settings[i], groups_of(experiment, settings[i]));

@@ -88,12 +88,8 @@ std::vector<TaskGroups> grouped(const std::vector<RunDirectory>& runs) {
 }
 
 std::string settings_text(const TrainOptions& options) {
-  TrainOptions given = options, usual;
-  Values values, defaults;
-  visit_settings(given, into(values));
-  visit_settings(usual, into(defaults));
   Words words;
-  for (const auto& [name, value] : unlike(values, defaults))
+  for (const auto& [name, value] : unlike(shared_values(options), shared_values({})))
     words.insert(words.end(), {"--" + name, value});
   return command_text(words);
 }

@@ -23,7 +23,7 @@ struct TaskGroups {
 /// In the order in which they are given. Where and how a run was computed makes no difference.
 std::vector<TaskGroups> grouped(const std::vector<RunDirectory>& runs);
 
-/// The settings that are not the usual ones, as words of `vla train`.
+/// The settings that seeds share and that are not the usual ones, as words of `vla train`.
 std::string settings_text(const TrainOptions& options);
 
 }  // namespace vla
