@@ -124,9 +124,9 @@ BOOST_AUTO_TEST_CASE(an_experiment_has_sizes_times_and_curves) {
              "line,T,ms\nvla,64,500\nvla,128,500\nsoftmax,64,250\nsoftmax,128,750\n");
   BOOST_TEST(has(data_of(place, "-loss-pairs-4.csv"), "vla,20,1,1,1\n"));
   for (const char* part :
-       {"Faster than softmax: vla from T 128.", "not run: pairs-8 deltanet; pairs-8 linear.",
-        "a &lt;test&gt;", "<code>vla x</code>", "<td>2, 1 failed</td>",
-        "<code>vla report e</code>"})
+       {"Faster than softmax: vla from T 128. Batch 2. <a",
+        "not run: pairs-8 deltanet; pairs-8 linear.", "a &lt;test&gt;", "<code>vla x</code>",
+        "<td>2, 1 failed</td>", "<code>vla report e</code>"})
     BOOST_TEST(has(page, part), part << " is not in the page");
   std::filesystem::remove_all(place / "e/pairs-4");  // only the results are left
   BOOST_TEST(has(page_of(place, "e"), "<td>pairs-4</td>"));
@@ -156,12 +156,12 @@ BOOST_AUTO_TEST_CASE(the_page_stands_alone) {
 
 BOOST_AUTO_TEST_CASE(names_are_only_text) {
   const Place place;
-  const std::string name = "a <b>&\"'`c", setting = "p'<i>&airs";
+  const std::string name = "a <b>&\"'`c", setting = "p'<i>&`id`@airs";
   write_run(place / name, report_options("vla", 1), {{4, 0.1}, {2, 0.5}});
   write_experiment(place / "e", setting);
   const std::string page = page_of(place, quoted(name) + " e --tensorboard");
   BOOST_TEST(has(page, "<td>a &lt;b&gt;&amp;&quot;&#39;`c</td>"));
-  BOOST_TEST(has(page, ">p'&lt;i>&amp;airs</text>"));  // the axis
+  BOOST_TEST(has(page, ">p'&lt;i>&amp;`id`@airs</text>"));  // the axis
   BOOST_TEST(!has(page, "<b>"));
   BOOST_TEST(!has(page, "<i>"));
   BOOST_TEST(place.has("out/tensorboard/" + name + "/events.out.tfevents.vla"));

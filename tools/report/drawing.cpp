@@ -118,9 +118,9 @@ std::string curve(std::size_t i, const Line& line, const LineStyle& style) {
 
 // Light for little. Of numbers with signs, blue below and red above 0.
 std::string colors(bool with_signs) {
-  return with_signs ? "set palette defined (0 '#2166ac', 1 '#92c5de', 2 '#f7f7f7', 3 '#f4a582', "
-                      "4 '#b2182b')\n"
-                    : "set palette defined (0 '#f7fbff', 1 '#9ecae1', 2 '#4292c6', 3 '#08306b') \n";
+  const char* steps = with_signs ? "0 '#2166ac', 1 '#92c5de', 2 '#f7f7f7', 3 '#f4a582', 4 '#b2182b'"
+                                 : "0 '#f7fbff', 1 '#9ecae1', 2 '#4292c6', 3 '#08306b'";
+  return fmt::format("set palette maxcolors 129 defined ({})\n", steps);
 }
 
 }  // namespace

@@ -127,7 +127,7 @@ void add_time_figures(Page& page, const fs::path& directory) {
     LineFigure milliseconds =
         figure_of(times, "Time of a call, " + pass, "ms", &LayerTime::milliseconds);
     milliseconds.caption =
-        "Of the faster form. " + crossovers(times) + " Batch " + batches(times) + ".";
+        "Of each layer the faster form. " + crossovers(times) + " " + batches(times);
     page.figure(milliseconds);
     page.figure(figure_of(times, "Speed, " + pass, "tokens/s", &LayerTime::tokens_per_second));
     page.figure(
