@@ -37,6 +37,14 @@ inline void write_run(const std::filesystem::path& path, const TrainOptions& opt
                 .more = {{"chance", 0.25}, {"seconds", static_cast<double>(step)}}});
 }
 
+// Three seeds of VLA, two of them finished, and one of DeltaNet.
+inline void write_runs(const Place& place) {
+  write_run(place / "a", report_options("vla", 1), {{4, 0.1}, {2, 0.5}, {1, 0.9}});
+  write_run(place / "b", report_options("vla", 2), {{2, 0.3}, {1, 0.7}});
+  write_run(place / "c", report_options("vla", 3), {{3, 0.2}, {1.5, 0.6}, {1, 0.8}}, false);
+  write_run(place / "d", report_options("deltanet", 1), {{4, 0.1}, {3, 0.2}});
+}
+
 inline void write_file(const std::filesystem::path& path, const std::string& text) {
   std::filesystem::create_directories(path.parent_path());
   std::ofstream(path) << text;

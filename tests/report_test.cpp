@@ -13,14 +13,6 @@ bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-// Three seeds of VLA, two of them finished, and one of DeltaNet.
-void write_runs(const Place& place) {
-  write_run(place / "a", report_options("vla", 1), {{4, 0.1}, {2, 0.5}, {1, 0.9}});
-  write_run(place / "b", report_options("vla", 2), {{2, 0.3}, {1, 0.7}});
-  write_run(place / "c", report_options("vla", 3), {{3, 0.2}, {1.5, 0.6}, {1, 0.8}}, false);
-  write_run(place / "d", report_options("deltanet", 1), {{4, 0.1}, {3, 0.2}});
-}
-
 std::string page_of(const Place& place, const std::string& words) {
   const Outcome outcome = place.run("report " + words + " --out out");
   BOOST_TEST(outcome.errors == "");
