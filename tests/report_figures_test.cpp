@@ -185,6 +185,25 @@ BOOST_AUTO_TEST_CASE(a_figure_that_gnuplot_refuses_is_an_error) {
   BOOST_TEST(gnuplot_text("it's\n\"x\"") == "'it''s \"x\"'");
 }
 
+BOOST_AUTO_TEST_CASE(without_gnuplot_there_is_no_page) {
+  const Place place;
+  write_run(place / "run", report_options("vla", 1), {{4, 0.1}, {2, 0.5}});
+  write_file(place / "broken/gnuplot", "#!/bin/sh\necho 'no terminal' >&2\nexit 1\n");
+  std::filesystem::permissions(place / "broken/gnuplot", std::filesystem::perms::owner_all);
+  for (const auto& [path, reason] :
+       {std::pair{"/nowhere", "gnuplot, which draws, is missing; tools/setup installs it"},
+        {"broken", "gnuplot failed: no terminal; tools/setup installs it"}}) {
+    const Outcome outcome = Place::run_in(
+        place.path(), "env",
+        concatenate("PATH=", path, " ", quoted(VLA_PROGRAM), " report run --out out"));
+    BOOST_TEST(outcome.code == 2);
+    BOOST_TEST(outcome.out == "");
+    BOOST_TEST(std::ranges::count(outcome.errors, '\n') == 1);
+    BOOST_TEST(has(outcome.errors, reason), outcome.errors);
+    BOOST_TEST(std::filesystem::is_empty(place / "out"));
+  }
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace vla

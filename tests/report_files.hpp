@@ -6,6 +6,10 @@
 
 namespace vla {
 
+inline bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
 inline TrainOptions report_options(const std::string& model, std::uint64_t seed) {
   TrainOptions options;
   options.model = model;

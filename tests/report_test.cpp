@@ -9,10 +9,6 @@
 namespace vla {
 namespace {
 
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 std::string page_of(const Place& place, const std::string& words) {
   const Outcome outcome = place.run("report " + words + " --out out");
   BOOST_TEST(outcome.errors == "");
@@ -100,6 +96,20 @@ BOOST_AUTO_TEST_CASE(settings_tell_runs_of_one_model_apart) {
   const std::string loss = data_of(place, "-loss-mqar-pairs-4.csv");
   BOOST_TEST(has(loss, "\"vla, rate 0.001\",10,4,4,4\n"), loss);
   BOOST_TEST(has(loss, "\"vla, rate 0.5\",10,2,2,2\n"), loss);
+}
+
+BOOST_AUTO_TEST_CASE(many_curves_stand_in_several_figures) {
+  const Place place;
+  std::string words;
+  for (int i = 10; i < 20; ++i) {
+    TrainOptions options = report_options("vla", 1);
+    options.rate = i;
+    write_run(place / std::to_string(i), options, {{4, 0.1}});
+    words += std::to_string(i) + " ";
+  }
+  page_of(place, words);
+  BOOST_TEST(has(data_of(place, "-loss-mqar-pairs-4-1-of-2.csv"), "\"vla, rate 14\",10,4,4,4\n"));
+  BOOST_TEST(has(data_of(place, "-loss-mqar-pairs-4-2-of-2.csv"), "\"vla, rate 15\",10,4,4,4\n"));
 }
 
 BOOST_AUTO_TEST_CASE(an_experiment_has_sizes_times_and_curves) {
@@ -201,25 +211,6 @@ BOOST_AUTO_TEST_CASE(what_is_missing_or_damaged_is_named) {
   check_refused(place, "report e", {"e/table.csv, line 2: 1 words; the head has 2"});
   std::filesystem::remove(place / "e/table.csv");
   check_refused(place, "report e", {"e/table.csv"});
-}
-
-BOOST_AUTO_TEST_CASE(without_gnuplot_there_is_no_page) {
-  const Place place;
-  write_run(place / "run", report_options("vla", 1), {{4, 0.1}, {2, 0.5}});
-  write_file(place / "broken/gnuplot", "#!/bin/sh\necho 'no terminal' >&2\nexit 1\n");
-  std::filesystem::permissions(place / "broken/gnuplot", std::filesystem::perms::owner_all);
-  for (const auto& [path, reason] :
-       {std::pair{"/nowhere", "gnuplot, which draws, is missing; tools/setup installs it"},
-        {"broken", "gnuplot failed: no terminal; tools/setup installs it"}}) {
-    const Outcome outcome = Place::run_in(
-        place.path(), "env",
-        concatenate("PATH=", path, " ", quoted(VLA_PROGRAM), " report run --out out"));
-    BOOST_TEST(outcome.code == 2);
-    BOOST_TEST(outcome.out == "");
-    BOOST_TEST(std::ranges::count(outcome.errors, '\n') == 1);
-    BOOST_TEST(has(outcome.errors, reason), outcome.errors);
-    BOOST_TEST(std::filesystem::is_empty(place / "out"));
-  }
 }
 
 BOOST_AUTO_TEST_CASE(a_run_that_has_not_begun_is_a_row) {

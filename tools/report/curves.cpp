@@ -1,8 +1,11 @@
 #include "tools/report/curves.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <set>
+#include <span>
 
 namespace vla {
 namespace {
@@ -61,9 +64,7 @@ std::string seeds_text(const std::map<std::string, std::size_t>& seeds) {
          (counts.size() == 1 ? std::to_string(*counts.begin()) : list) + ").";
 }
 
-}  // namespace
-
-void add_curves(Page& page, const std::string& title, const std::vector<SeedGroup>& groups) {
+void add_pair(Page& page, const std::string& title, std::span<const SeedGroup> groups) {
   LineFigure loss{
       .title = "Loss, " + title, .x_label = "step", .y_label = "loss", .y_scale = Scale::by_span};
   LineFigure accuracy{
@@ -92,6 +93,18 @@ void add_curves(Page& page, const std::string& title, const std::vector<SeedGrou
   accuracy.caption = "On a fixed held-out set. " + shared;
   page.figure(loss);
   page.figure(accuracy);
+}
+
+}  // namespace
+
+void add_curves(Page& page, const std::string& title, const std::vector<SeedGroup>& groups) {
+  const std::size_t parts = (groups.size() + kMostCurves - 1) / kMostCurves;
+  for (std::size_t part = 0; part < parts; ++part) {
+    const std::size_t begin = part * groups.size() / parts;
+    const std::size_t end = (part + 1) * groups.size() / parts;
+    add_pair(page, parts == 1 ? title : fmt::format("{}, {} of {}", title, part + 1, parts),
+             std::span(groups).subspan(begin, end - begin));
+  }
 }
 
 }  // namespace vla

@@ -8,8 +8,6 @@
 namespace vla {
 namespace {
 
-constexpr std::size_t kMostCurves = 8;
-
 std::size_t column_of(const Table& table, const std::string& name,
                       const std::filesystem::path& file) {
   const auto& head = table.front();

@@ -57,7 +57,10 @@ Table table_of(const HeatMap& map);
 LineFigure figure_of_csv(const std::filesystem::path& file, const std::string& x,
                          const std::vector<std::string>& ys, LineFigure rest);
 
-/// Keeps as many curves as can be told apart, the first ones, with the points that follow each, and
+/// As many as can be told apart in one figure.
+inline constexpr std::size_t kMostCurves = 8;
+
+/// Keeps so many curves, the first ones, with the points that follow each, and
 /// says in the caption which others there are.
 void limit_lines(LineFigure& figure);
 
