@@ -21,6 +21,7 @@ struct Diagnostics {
   Tensor eigenvalues = {};       ///< of A_t, ascending (B, N, H, d); NaN where A_t is not finite
   Tensor condition = {};         ///< of A_t, largest over smallest |eigenvalue| (B, N, H)
   Tensor inverse_norm = {};      ///< |A_t|, Frobenius (B, T, H)
+  Tensor inverse = {};           ///< A_t of the last token (B, H, d, d)
   Tensor penalty_strength = {};  ///< sum of weight u^T A u over the token's directions (B, T, H),
                                  ///< A after forgetting and before the token's first update
 

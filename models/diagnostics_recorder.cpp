@@ -57,6 +57,7 @@ DiagnosticsRecorder::DiagnosticsRecorder(const DiagnosticsSizes& sizes, bool has
     eigenvalues_ = FilledTensor({n_.batch, count, n_.heads, n_.key});
     condition_ = FilledTensor({n_.batch, count, n_.heads});
     inverse_norm_ = FilledTensor(per_token);
+    inverse_ = FilledTensor({n_.batch, n_.heads, n_.key, n_.key});
     strength_ = FilledTensor(per_token);
   }
   if (options.maps) {
@@ -71,6 +72,8 @@ void DiagnosticsRecorder::penalty(DiagnosticsPlace at, double strength,
   const double norm = length(inverse);
   strength_.data[place(at)] = strength;
   inverse_norm_.data[place(at)] = norm;
+  if (at.t == n_.time - 1)
+    std::ranges::copy(inverse, inverse_.data + (at.b * n_.heads + at.h) * n_.key * n_.key);
   if (at.t % options_.every != 0) return;
   const Index count = condition_.tensor.size(1);
   const Index row = (at.b * count + at.t / options_.every) * n_.heads + at.h;
@@ -105,6 +108,7 @@ Diagnostics DiagnosticsRecorder::finish(const Tensor& key) const {
   Diagnostics result{.eigenvalues = eigenvalues_.tensor,
                      .condition = condition_.tensor,
                      .inverse_norm = inverse_norm_.tensor,
+                     .inverse = inverse_.tensor,
                      .penalty_strength = strength_.tensor,
                      .error_norm = error_norm_.tensor,
                      .memory_norm = memory_norm_.tensor,

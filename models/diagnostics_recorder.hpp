@@ -61,7 +61,7 @@ class DiagnosticsRecorder {
 
   DiagnosticsSizes n_;
   DiagnosticsOptions options_;
-  FilledTensor eigenvalues_, condition_, inverse_norm_, strength_;
+  FilledTensor eigenvalues_, condition_, inverse_norm_, inverse_, strength_;
   FilledTensor error_norm_, memory_norm_, transition_norm_, transition_radius_;
   FilledTensor read_, coefficient_;  // keep alpha (B, T, H, d): for the maps
   FilledTensor keep_;                // (B, T, H)

@@ -127,6 +127,9 @@ BOOST_AUTO_TEST_CASE(the_penalty_is_that_of_the_formed_matrix) {
                    1e-11);
         BOOST_TEST(std::abs(found.inverse_norm.at<double>({b, t, h}) / frobenius(a) - 1) <= 1e-12);
         BOOST_TEST(std::abs(found.penalty_strength.at<double>({b, t, h}) - strength) <= 1e-11);
+        for (Index i = 0; i < d && t == time - 1; ++i)
+          for (Index j = 0; j < d; ++j)
+            BOOST_TEST(std::abs(found.inverse.at<double>({b, h, i, j}) - a(i, j)) <= 1e-12);
         if ((t + 1) % in.restore_period == 0) {
           m += (1 - kept) * lambda0 * xt::eye<double>(d);
           kept = 1;
@@ -320,6 +323,8 @@ BOOST_AUTO_TEST_CASE(no_token_and_one_token_are_legal) {
         BOOST_TEST(found.eigenvalues.defined() == kind.name.starts_with("vla"));
         if (found.eigenvalues.defined())
           BOOST_TEST(found.eigenvalues.shape() == (Shape{2, time, 3, 4}));
+        BOOST_TEST(found.inverse.defined() == kind.name.starts_with("vla"));
+        if (found.inverse.defined()) BOOST_TEST(found.inverse.shape() == (Shape{2, 3, 4, 4}));
         for (const Tensor& x : {found.condition, found.memory_norm, found.survival})
           if (x.defined())
             for (double number : x.values<double>()) BOOST_TEST(std::isfinite(number));

@@ -72,6 +72,7 @@ BOOST_AUTO_TEST_CASE(the_files_hold_what_the_tensors_hold) {
   check_close(penalty.at("eigenvalues"), found.eigenvalues, 0);
   check_close(penalty.at("condition"), found.condition, 0);
   check_close(penalty.at("penalty_strength"), found.penalty_strength, 0);
+  check_close(penalty.at("inverse"), found.inverse, 0);
   BOOST_TEST(penalty.at("times").values<Index>() == (std::vector<Index>{0, 3, 6}),
              boost::test_tools::per_element());
   BOOST_TEST(penalty.text("model") == "vla");

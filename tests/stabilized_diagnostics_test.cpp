@@ -89,6 +89,7 @@ BOOST_AUTO_TEST_CASE(a_plain_run_by_hand) {
   check_numbers(found.penalty_strength, {1, 0});  // u A u with A = 1, then 1/2
   check_numbers(found.eigenvalues, {0.5, 0.5});
   check_numbers(found.inverse_norm, {0.5, 0.5});
+  check_numbers(found.inverse, {0.5});
   check_numbers(found.condition, {1, 1});
   check_numbers(found.error_norm, {4, 2});
   check_numbers(found.memory_norm, {2, 3});
@@ -112,6 +113,7 @@ BOOST_AUTO_TEST_CASE(clip_guard_and_renormalisation_by_hand) {
   options.guard = 0.25;
   found = diagnose(scalar_inputs({1}, {1}, {4}, {0}), options, {}, {.maps = true});
   check_numbers(found.inverse_norm, {1.25});
+  check_numbers(found.inverse, {1.25});
   check_numbers(found.memory_norm, {4});
   check_numbers(found.survival, {5});
   check_numbers(found.transition_norm, {0});

@@ -10,10 +10,8 @@
 
 #include "framework/file.hpp"
 #include "framework/safetensors.hpp"
-#include "models/diagnostics.hpp"
 #include "tools/command_line.hpp"
-#include "tools/run.hpp"
-#include "tools/training.hpp"
+#include "tools/look.hpp"
 
 namespace vla {
 namespace {
@@ -156,6 +154,7 @@ void write_files(const std::filesystem::path& folder, const std::string& name,
   if (name == "penalty") {
     file.tensors.emplace_back("times", diagnostics.times);
     file.tensors.emplace_back("eigenvalues", diagnostics.eigenvalues);
+    file.tensors.emplace_back("inverse", diagnostics.inverse);
   }
   for (const NamedTensors& part : {found.series, found.maps})
     file.tensors.insert(file.tensors.end(), part.begin(), part.end());
@@ -163,38 +162,17 @@ void write_files(const std::filesystem::path& folder, const std::string& name,
   std::cout << fmt::format("wrote {0}.csv and {0}.safetensors\n", (folder / name).string());
 }
 
-// Diagnostics of the mixer of one layer on `tokens`.
-Diagnostics diagnose_layer(LanguageModel& model, const Tensor& tokens, Index layer,
-                           const DiagnosticsOptions& options) {
-  const PauseRecording only_looked_at;
-  Var x = model.body().embed(tokens);
-  std::vector<Block>& blocks = model.body().blocks();
-  for (Index i = 0; i < layer; ++i) x = blocks[static_cast<std::size_t>(i)](x, tokens);
-  Block& block = blocks[static_cast<std::size_t>(layer)];
-  return block.mixer->diagnose(block.norm1(x), tokens, options);
-}
-
 int run_inspect(const Request& request) {
   const View& view = view_of(request.view);
   check(request.every >= 1, "--every ", request.every, " is not allowed; 1 or more");
   const RunDirectory run(request.run);
   const TrainOptions options = run.options();
-  check(request.layer >= 0 && request.layer < options.layers, "--layer ", request.layer,
-        " is not allowed; the model has layers 0 to ", options.layers - 1);
-  const Index heads = options.mixer.attention.heads;
-  check(request.head >= -1 && request.head < heads, "--head ", request.head,
-        " is not allowed; the model has heads 0 to ", heads - 1, ", and -1 stands for all");
-  LanguageModel model = trained_model(options, run.checkpoint(), Device{});
-
-  const std::unique_ptr<Task> task = make_task(options);
-  check_same_data(*task, run.checkpoint());
-  const std::uint64_t seed = request.seed.value_or(options.seed);
-  Rng rng = run_rng(seed, RunStream::final_evaluation);
-  Findings found{.tokens = task->sample_held_out(1, rng).tokens, .every = request.every};
-  for (Index h = 0; h < heads; ++h)
-    if (request.head == -1 || request.head == h) found.heads.push_back(h);
-  const Diagnostics diagnostics = diagnose_layer(
-      model, found.tokens, request.layer, {.every = request.every, .maps = view.name != "penalty"});
+  check_layer(options, request.layer);
+  const std::vector<Index> heads = asked_heads(options, request.head);
+  Look look = look_into(run, request.seed);
+  Findings found{.tokens = look.tokens, .every = request.every, .heads = heads};
+  const Diagnostics diagnostics =
+      look.diagnose(request.layer, {.every = request.every, .maps = view.name != "penalty"});
   found.series = view.series(diagnostics);
   found.maps = view.maps(diagnostics);
   check(found.series.front().second.defined(), "inspect: model '", options.model, "' has no ",
@@ -202,7 +180,7 @@ int run_inspect(const Request& request) {
 
   std::cout << fmt::format("{} of layer {} (0 to {}), {} on {}, {} tokens, seed {}\n", view.name,
                            request.layer, options.layers - 1, options.model, options.task,
-                           found.time(), seed);
+                           found.time(), look.seed);
   print_table(found);
   if (!request.out.empty())
     write_files(request.out, request.view, found, diagnostics,
@@ -210,7 +188,7 @@ int run_inspect(const Request& request) {
                  {"task", options.task},
                  {"layer", std::to_string(request.layer)},
                  {"every", std::to_string(request.every)},
-                 {"seed", std::to_string(seed)}});
+                 {"seed", std::to_string(look.seed)}});
   return 0;
 }
 

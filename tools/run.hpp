@@ -32,6 +32,7 @@ class RunDirectory {
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path checkpoint() const { return path_ / "checkpoint.safetensors"; }
+  std::filesystem::path metrics_path() const { return path_ / "metrics.jsonl"; }
 
   /// Throws Error if something is there that a new run would overwrite. With `force` only what is
   /// not a directory is in the way.
@@ -48,7 +49,6 @@ class RunDirectory {
   void keep_metrics_until(Index step) const;
 
  private:
-  std::filesystem::path metrics_path() const { return path_ / "metrics.jsonl"; }
   std::filesystem::path config_path() const { return path_ / "config.json"; }
 
   std::filesystem::path path_;

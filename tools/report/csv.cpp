@@ -1,0 +1,72 @@
+#include "tools/report/csv.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "framework/file.hpp"
+
+namespace vla {
+namespace {
+
+std::string quoted_if_needed(const std::string& word) {
+  if (word.find_first_of(",\"\r\n") == std::string::npos) return word;
+  std::string text(1, '"');
+  for (const char letter : word) {
+    if (letter == '"') text += letter;
+    text += letter;
+  }
+  text += '"';
+  return text;
+}
+
+// Takes the word that begins at `at`; afterwards that is where its comma or end of line is.
+std::string take_word(const std::string& text, std::size_t& at) {
+  std::string word;
+  bool quoted = false;
+  for (; at < text.size(); ++at) {
+    const char letter = text[at];
+    if (quoted && letter == '"' && at + 1 < text.size() && text[at + 1] == '"') {
+      word += text[++at];
+    } else if (letter == '"') {
+      quoted = !quoted;
+    } else if (!quoted && (letter == ',' || letter == '\n')) {
+      break;
+    } else {
+      word += letter;
+    }
+  }
+  return word;
+}
+
+}  // namespace
+
+std::string csv_text(const Table& table) {
+  std::string text;
+  for (const auto& row : table) {
+    for (std::size_t i = 0; i < row.size(); ++i)
+      text.append(i > 0 ? "," : "").append(quoted_if_needed(row[i]));
+    text += "\n";
+  }
+  return text;
+}
+
+Table read_csv(const std::filesystem::path& file) {
+  const std::string text = read_text(file);
+  Table table;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    std::vector<std::string> row = {take_word(text, at)};
+    while (at < text.size() && text[at] == ',') row.push_back(take_word(text, ++at));
+    table.push_back(std::move(row));
+    check(table.back().size() == table.front().size(), file.string(), ", line ", table.size(), ": ",
+          table.back().size(), " words; the head has ", table.front().size());
+  }
+  check(!table.empty(), file.string(), " is empty; a table with a head is needed");
+  return table;
+}
+
+std::string csv_number(double number) {
+  return std::isfinite(number) ? fmt::format("{}", number) : "";
+}
+
+}  // namespace vla

@@ -1,0 +1,20 @@
+// Tables as CSV files, whatever is in their words.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "tools/experiments/table.hpp"
+
+namespace vla {
+
+/// Words with commas, quotes or ends of lines are quoted.
+std::string csv_text(const Table& table);
+
+/// Throws Error for a file that cannot be read, is empty, or has rows of different lengths.
+Table read_csv(const std::filesystem::path& file);
+
+/// A number as CSV has it; one that is not finite is an empty word.
+std::string csv_number(double number);
+
+}  // namespace vla

@@ -1,0 +1,99 @@
+#include "tools/report/figure.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <numeric>
+
+namespace vla {
+namespace {
+
+std::size_t column_of(const Table& table, const std::string& name,
+                      const std::filesystem::path& file) {
+  const auto& head = table.front();
+  const auto found = std::ranges::find(head, name);
+  std::string known;
+  for (const std::string& word : head) known += (known.empty() ? "" : ", ") + word;
+  check(found != head.end(), file.string(), ": no column '", name, "'; there are: ", known);
+  return static_cast<std::size_t>(found - head.begin());
+}
+
+double number_of(const std::string& word, const std::filesystem::path& file, std::size_t row) {
+  if (word.empty()) return std::nan("");
+  char* end = nullptr;
+  const double number = std::strtod(word.c_str(), &end);
+  check(*end == '\0', file.string(), ", line ", row + 1, ": '", word, "' is not a number");
+  return number;
+}
+
+}  // namespace
+
+void Line::add(double at, const std::vector<double>& numbers) {
+  if (numbers.empty()) return;
+  const auto [least, most] = std::ranges::minmax(numbers);
+  x.push_back(at);
+  y.push_back(std::accumulate(numbers.begin(), numbers.end(), 0.0) /
+              static_cast<double>(numbers.size()));
+  low.push_back(least);
+  high.push_back(most);
+}
+
+Table table_of(const LineFigure& figure) {
+  const bool band =
+      std::ranges::any_of(figure.lines, [](const Line& line) { return !line.low.empty(); });
+  Table table = {{"line", figure.x_label, figure.y_label}};
+  if (band) table[0].insert(table[0].end(), {"lowest", "highest"});
+  for (const Line& line : figure.lines)
+    for (std::size_t i = 0; i < line.x.size(); ++i) {
+      if (!std::isfinite(line.x[i])) continue;  // the pen was lifted
+      table.push_back({line.label, csv_number(line.x[i]), csv_number(line.y[i])});
+      if (!band) continue;
+      table.back().push_back(line.low.empty() ? "" : csv_number(line.low[i]));
+      table.back().push_back(line.high.empty() ? "" : csv_number(line.high[i]));
+    }
+  return table;
+}
+
+Table table_of(const HeatMap& map) {
+  Table table = {{map.y_label, map.x_label, "value"}};
+  for (Index i = 0; i < map.rows; ++i)
+    for (Index j = 0; j < map.columns; ++j) {
+      const double value = map.values[static_cast<std::size_t>(i * map.columns + j)];
+      if (std::isfinite(value))
+        table.push_back({csv_number(static_cast<double>(i) * map.step),
+                         csv_number(static_cast<double>(j) * map.step), csv_number(value)});
+    }
+  return table;
+}
+
+LineFigure figure_of_csv(const std::filesystem::path& file, const std::string& x,
+                         const std::vector<std::string>& ys, LineFigure rest) {
+  const Table table = read_csv(file);
+  const std::size_t x_column = column_of(table, x, file);
+  for (const std::string& y : ys) {
+    const std::size_t y_column = column_of(table, y, file);
+    Line line{.label = y};
+    for (std::size_t row = 1; row < table.size(); ++row) {
+      if (table[row][x_column].empty() || table[row][y_column].empty()) continue;
+      line.x.push_back(number_of(table[row][x_column], file, row));
+      line.y.push_back(number_of(table[row][y_column], file, row));
+    }
+    rest.lines.push_back(std::move(line));
+  }
+  return rest;
+}
+
+void limit_lines(LineFigure& figure) {
+  std::vector<Line> kept;
+  std::string left_out;
+  std::size_t curves = 0;
+  for (Line& line : figure.lines) {
+    if (line.kind == Line::Kind::curve && ++curves > kMostCurves)
+      left_out += (left_out.empty() ? "" : ", ") + line.label;
+    if (line.kind == Line::Kind::guide || curves <= kMostCurves) kept.push_back(std::move(line));
+  }
+  figure.lines = std::move(kept);
+  if (!left_out.empty()) figure.caption += " Left out, to keep it readable: " + left_out + ".";
+}
+
+}  // namespace vla
