@@ -208,7 +208,7 @@ BOOST_AUTO_TEST_CASE(tables_in_writing) {
   const Table table = {{"name", "value"}, {"a, b", "1.5"}, {"c", "-"}};
   BOOST_TEST(aligned(table) == "name  value\na, b    1.5\nc         -\n");
   BOOST_TEST(markdown(table) == "| name | value |\n|---|---|\n| a, b | 1.5 |\n| c | - |\n");
-  BOOST_TEST(csv(table) == "name,value\n\"a, b\",1.5\nc,-\n");
+  BOOST_TEST(csv_text(table) == "name,value\n\"a, b\",1.5\nc,-\n");
   ResultRow row{.setting = "s",
                 .model = "m",
                 .rate = "0.001",

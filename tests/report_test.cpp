@@ -4,7 +4,7 @@
 
 #include "tests/compare.hpp"
 #include "tests/report_files.hpp"
-#include "tools/report/csv.hpp"
+#include "tools/csv.hpp"
 
 namespace vla {
 namespace {
@@ -152,8 +152,13 @@ BOOST_AUTO_TEST_CASE(the_page_stands_alone) {
                         to.starts_with("data:image/png;") || place.has("out/" + to);
     BOOST_TEST(inside, "the page needs " << to);
   }
-  for (const auto& entry : std::filesystem::directory_iterator(place / "out"))
-    BOOST_TEST((entry.path().extension() == ".csv" || entry.path().filename() == "index.html"));
+  for (const auto& entry : std::filesystem::directory_iterator(place / "out")) {
+    const std::filesystem::path file = entry.path();
+    if (file.filename() == "index.html") continue;
+    BOOST_TEST((file.extension() == ".csv" || file.extension() == ".svg"));
+    for (const char* other : {".csv", ".svg"})
+      BOOST_TEST(std::filesystem::exists(std::filesystem::path(file).replace_extension(other)));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(names_are_only_text) {

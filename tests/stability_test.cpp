@@ -45,6 +45,16 @@ MemoryTokens features(const StabilityOptions& options) {
       .features(sequence_of(options).read(0, options.time).to(DType::float64, Device{}));
 }
 
+// What the norm of I - k alpha^T of exact VLA can be at most, with beta <= kappa lambda0: see
+// models/vla/README.md, where c = alpha . k.
+double largest_norm(double kappa) {
+  double largest = 1;
+  for (double c = 0; c < 1; c += 1e-4)
+    largest =
+        std::max(largest, std::sqrt(1 - c) * (std::sqrt(kappa * c) + std::sqrt(kappa * c + 4)) / 2);
+  return largest;
+}
+
 void check_norms(const StabilitySeries& found, const std::vector<double>& expected) {
   BOOST_TEST_CONTEXT(found.name) {
     BOOST_REQUIRE(found.values.size() == expected.size());
@@ -68,13 +78,39 @@ BOOST_AUTO_TEST_CASE(exact_vla_keeps_the_bounds_of_its_theory) {
             {.model = "vla", .time = 2001, .dimensions = d, .seed = seed, .keys = keys});
         BOOST_TEST_CONTEXT(keys << " keys, d = " << d << ", seed " << seed) {
           BOOST_TEST(series(states, "transition_radius").range.max <= 1 + 1e-9);
-          BOOST_TEST(series(states, "transition_norm").range.max <= 1.6181);
+          BOOST_TEST(series(states, "transition_norm").range.max <= largest_norm(1 / 0.1));
           BOOST_TEST(series(states, "smallest_eigenvalue").range.min > 0);
           const StabilitySeries& inverse = series(states, "inverse_norm");
           BOOST_TEST(inverse.range.max == inverse.values.front());  // A only shrinks
           BOOST_TEST(inverse.range.min == inverse.last);
         }
       }
+}
+
+// One key over and over, then one that has a little of another direction: what random keys never
+// do. An unweighted alpha of length 1 could not exceed 1.618.
+BOOST_AUTO_TEST_CASE(the_norm_of_the_transition_comes_near_its_bound) {
+  constexpr Index kTime = 20'001;
+  const double aside = 0.267;
+  Tensor keys({1, kTime, 1, 2}, DType::float64);
+  for (Index t = 0; t < kTime; ++t) {
+    const double second = t + 1 < kTime ? 0 : aside;
+    keys.mutable_data<double>()[2 * t] = std::sqrt(1 - second * second);
+    keys.mutable_data<double>()[2 * t + 1] = second;
+  }
+  const Var key(keys), beta(Tensor::full({1, kTime, 1}, 1, DType::float64));
+  const Penalty penalty{
+      .directions = key, .weights = beta, .lambda0 = Var(Tensor::full({1}, 0.1, DType::float64))};
+  const Var alpha = inverse_penalty(key, penalty).output;
+  const Diagnostics seen =
+      diagnose({.memory = {.query = key, .key = key, .coefficient = alpha, .value = key},
+                .penalty = penalty},
+               {.every = kTime - 1});
+  const auto norms = seen.transition_norm.values<double>();
+  BOOST_TEST(norms.back() > 1.8);
+  BOOST_TEST(*std::ranges::max_element(norms) <= largest_norm(1 / 0.1));
+  BOOST_TEST(std::abs(largest_norm(10) - 1.8712) < 1e-3);
+  for (double radius : seen.transition_radius.values<double>()) BOOST_TEST(radius <= 1 + 1e-9);
 }
 
 BOOST_AUTO_TEST_CASE(the_states_of_linear_attention_are_sums) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "framework/tensor.hpp"
+#include "tools/csv.hpp"
 
 namespace vla {
 
@@ -42,9 +43,6 @@ struct MeasuredFile {
   Measurement measurement;
   std::filesystem::path file;
 };
-
-/// Rows of words, the head first.
-using Table = std::vector<std::vector<std::string>>;
 
 struct Experiment {
   std::string name;

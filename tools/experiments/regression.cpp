@@ -1,13 +1,13 @@
 // Linear regression in context, beside the best there is.
+#include "tools/experiments/regression.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <limits>
 #include <map>
 #include <numeric>
-#include <sstream>
-
-#include "framework/file.hpp"
-#include "tools/experiments/experiment.hpp"
 
 namespace vla {
 namespace {
@@ -41,98 +41,104 @@ std::vector<Measurement> measurements(bool quick) {
   return result;
 }
 
-struct Errors {
-  double model = 0, ridge = 0, kalman = 0;
-};
-
-struct Result {
-  Errors mean, last;  // over the places, and at the last of them
-};
-
-Result result_in(const std::filesystem::path& file) {
-  std::istringstream lines(read_text(file));
-  std::string line;
-  std::getline(lines, line);
-  Result result;
-  double places = 0;
-  while (std::getline(lines, line)) {
-    Index place = 0;
-    const int found = std::sscanf(line.c_str(), "%ld,%lf,%lf,%lf", &place, &result.last.model,
-                                  &result.last.ridge, &result.last.kalman);
-    check(found == 4, file.string(), ": '", line, "' is no row of vla regression");
-    ++places;
-    result.mean.model += result.last.model;
-    result.mean.ridge += result.last.ridge;
-    result.mean.kalman += result.last.kalman;
-  }
-  check(places > 0, file.string(), ": no rows of vla regression");
-  for (double* sum : {&result.mean.model, &result.mean.ridge, &result.mean.kalman}) *sum /= places;
-  return result;
-}
-
-// A model in a setting: results by rate, those of the seeds in their order.
-struct Cell {
-  Measurement first;
-  std::map<std::string, std::vector<Result>> results = {};
-  std::map<std::string, std::size_t> wanted = {};
-};
-
 std::string rate_of(const Measurement& one) {
   const std::size_t begin = one.variant.find('-') + 1;
   return one.variant.substr(begin, one.variant.find("-seed") - begin);
 }
 
-double mean_of(const std::vector<Result>& results, double (*number)(const Result&)) {
-  double sum = 0;
-  for (const Result& one : results) sum += number(one);
-  return sum / static_cast<double>(results.size());
+// Means over the seeds of the mean over the places.
+std::vector<double> means(const std::vector<RegressionErrors>& seeds,
+                          std::vector<double> RegressionErrors::*who) {
+  std::vector<double> result;
+  for (const RegressionErrors& one : seeds) result.push_back(mean_of(one.*who));
+  return result;
 }
 
-std::vector<std::string> words_of(const Cell& cell) {
-  const std::string& setting = cell.first.setting;
-  // The best rate is that of the lowest error with the first seed that there is.
-  const auto best = std::ranges::min_element(
-      cell.results, {}, [](const auto& entry) { return entry.second.front().mean.model; });
-  if (best == cell.results.end())
-    return {setting, cell.first.model, "-", "-", "-", "-", "-", "-", "-", "-", "not run"};
-  const auto& [rate, seeds] = *best;
+std::vector<std::string> words_of(const RegressionCell& cell) {
+  if (cell.seeds.empty())
+    return {cell.setting, cell.model, "-", "-", "-", "-", "-", "-", "-", "-", "not run"};
   const auto number = [](double value) { return fmt::format("{:.4f}", value); };
-  const auto mean = [](const Result& one) { return one.mean.model; };
-  const double error = mean_of(seeds, mean);
-  const auto [lowest, highest] = std::ranges::minmax(seeds, {}, mean);
-  const double kalman = mean_of(seeds, [](const Result& one) { return one.mean.kalman; });
-  const std::size_t wanted = cell.wanted.at(rate);
-  return {setting,
-          cell.first.model,
-          rate,
-          number(error),
-          number(lowest.mean.model),
-          number(highest.mean.model),
-          number(mean_of(seeds, [](const Result& one) { return one.last.model; })),
-          number(mean_of(seeds, [](const Result& one) { return one.mean.ridge; })),
+  const std::vector<double> errors = means(cell.seeds, &RegressionErrors::model);
+  const double kalman = mean_of(means(cell.seeds, &RegressionErrors::kalman));
+  std::vector<double> last;
+  for (const RegressionErrors& one : cell.seeds) last.push_back(one.model.back());
+  return {cell.setting,
+          cell.model,
+          cell.rate,
+          number(mean_of(errors)),
+          number(*std::ranges::min_element(errors)),
+          number(*std::ranges::max_element(errors)),
+          number(mean_of(last)),
+          number(mean_of(means(cell.seeds, &RegressionErrors::ridge))),
           number(kalman),
-          fmt::format("{:.2f}", error / kalman),
-          seeds.size() == wanted ? fmt::format("{}", wanted)
-                                 : fmt::format("{} of {}", seeds.size(), wanted)};
+          fmt::format("{:.2f}", mean_of(errors) / kalman),
+          cell.seeds.size() == cell.wanted
+              ? fmt::format("{}", cell.wanted)
+              : fmt::format("{} of {}", cell.seeds.size(), cell.wanted)};
 }
 
 Table table(const std::vector<MeasuredFile>& files) {
-  std::vector<Cell> cells;
-  for (const auto& [one, file] : files) {
-    if (cells.empty() || cells.back().first.model != one.model ||
-        cells.back().first.setting != one.setting)
-      cells.push_back({one});
-    ++cells.back().wanted[rate_of(one)];
-    if (std::filesystem::exists(file))
-      cells.back().results[rate_of(one)].push_back(result_in(file));
-  }
   Table table = {{"setting", "model", "rate", "error", "lowest", "highest", "last place", "ridge",
                   "Kalman", "of Kalman", "seeds"}};
-  for (const Cell& cell : cells) table.push_back(words_of(cell));
+  for (const RegressionCell& cell : regression_cells(files)) table.push_back(words_of(cell));
   return table;
 }
 
 }  // namespace
+
+RegressionErrors read_regression(const std::filesystem::path& file) {
+  const Table rows = read_csv(file);
+  check(rows.front() == std::vector<std::string>{"place", "model", "ridge", "kalman"} &&
+            rows.size() > 1,
+        file.string(), ": no result of vla regression");
+  RegressionErrors errors;
+  for (std::size_t i = 1; i < rows.size(); ++i) {
+    std::vector<double>* const parts[] = {&errors.model, &errors.ridge, &errors.kalman};
+    for (std::size_t j = 0; j < 3; ++j) {
+      const std::string& word = rows[i][j + 1];
+      double& value = parts[j]->emplace_back();
+      const auto [end, problem] = std::from_chars(word.data(), word.data() + word.size(), value);
+      check(problem == std::errc() && end == word.data() + word.size(), file.string(), ": '", word,
+            "' is no number");
+    }
+  }
+  return errors;
+}
+
+double mean_of(const std::vector<double>& numbers) {
+  return std::accumulate(numbers.begin(), numbers.end(), 0.0) / static_cast<double>(numbers.size());
+}
+
+std::vector<RegressionCell> regression_cells(const std::vector<MeasuredFile>& files) {
+  struct AtRate {
+    std::size_t wanted = 0;
+    std::vector<RegressionErrors> seeds = {};
+  };
+  std::vector<RegressionCell> cells;
+  std::map<std::string, AtRate> rates;  // of the last cell
+  const auto keep_the_best = [&] {
+    double least = std::numeric_limits<double>::infinity();
+    for (const auto& [rate, at] : rates) {
+      if (at.seeds.empty() || !(mean_of(at.seeds.front().model) < least)) continue;
+      least = mean_of(at.seeds.front().model);
+      cells.back().rate = rate;
+      cells.back().seeds = at.seeds;
+      cells.back().wanted = at.wanted;
+    }
+    rates.clear();
+  };
+  for (const auto& [one, file] : files) {
+    if (cells.empty() || cells.back().model != one.model || cells.back().setting != one.setting) {
+      if (!cells.empty()) keep_the_best();
+      cells.push_back({.setting = one.setting, .model = one.model});
+    }
+    AtRate& at = rates[rate_of(one)];
+    ++at.wanted;
+    if (std::filesystem::exists(file)) at.seeds.push_back(read_regression(file));
+  }
+  if (!cells.empty()) keep_the_best();
+  return cells;
+}
 
 Experiment regression_experiment() {
   return {.name = "regression",

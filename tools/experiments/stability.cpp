@@ -36,11 +36,14 @@ std::vector<Measurement> measurements(bool quick) {
               fmt::format("--keys {} --time {}{}", keys, time, quick ? " --dimensions 8" : ""),
               seed, true);
   for (const char* keys : {"random", "repeated"})
-    for (const char* model : {"vla", "deltanet", "linear"})
-      add(fmt::format("{}{}-T-{}", kStreamed, keys, quick ? 40'000 : 10'000'000), model,
-          fmt::format("--against-float64 --keys {} --time {} --dimensions {}", keys,
-                      quick ? 40'000 : 10'000'000, quick ? 8 : 64),
-          1, false);
+    for (const Index time :
+         quick ? std::vector<Index>{40'000} : std::vector<Index>{1'000'000, 10'000'000})
+      for (const char* model : {"vla", "deltanet", "linear"})
+        for (int seed = 1; seed <= (time > 1'000'000 ? 1 : seeds); ++seed)
+          add(fmt::format("{}{}-T-{}", kStreamed, keys, time), model,
+              fmt::format("--against-float64 --keys {} --time {} --dimensions {}", keys, time,
+                          quick ? 8 : 64),
+              seed, false);
   return result;
 }
 

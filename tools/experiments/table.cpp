@@ -118,6 +118,7 @@ Json as_json(const ExperimentPlan& plan, const CellResults& results) {
 Json as_json(const ExperimentPlan& plan, const Measurement& measurement) {
   Json json = {{"setting", measurement.setting}};
   if (!measurement.model.empty()) json["model"] = measurement.model;
+  if (!measurement.variant.empty()) json["variant"] = measurement.variant;
   const fs::path file = plan.measurement_file(measurement);
   json["command"] = command_text(plan.measurement_command(measurement));
   if (fs::exists(file)) json["file"] = fs::relative(file, plan.directory()).string();
@@ -193,19 +194,6 @@ std::string markdown(const Table& table) {
   return text;
 }
 
-std::string csv(const Table& table) {
-  std::string text;
-  for (const auto& row : table) {
-    std::string line;
-    for (const std::string& word : row) {
-      const bool plain = word.find_first_of(",\"") == std::string::npos;
-      line += (line.empty() ? "" : ",") + (plain ? word : "\"" + word + "\"");
-    }
-    text += line + "\n";
-  }
-  return text;
-}
-
 std::string write_results(const ExperimentPlan& plan, const Failures& failures) {
   const std::vector<CellResults> results = all_results(plan, failures);
   const Table table = plan.measurements().empty()
@@ -219,11 +207,12 @@ std::string write_results(const ExperimentPlan& plan, const Failures& failures) 
                {"made_with", head(plan)},
                {"rows", Json::array()}};
   for (const CellResults& cell : results) json["rows"].push_back(as_json(plan, cell));
-  for (const Measurement& one : plan.measurements()) json["rows"].push_back(as_json(plan, one));
+  for (const Measurement& one : plan.measurements())
+    json["measurements"].push_back(as_json(plan, one));
   write_text(plan.directory() / "table.md", "# " + plan.name() + "\n\n" + plan.description() +
                                                 "\n\n" + head(plan) + "\n\n" + markdown(table) +
                                                 failed);
-  write_text(plan.directory() / "table.csv", csv(table));
+  write_text(plan.directory() / "table.csv", csv_text(table));
   write_text(plan.directory() / "results.json", json.dump(2) + "\n");
   return aligned(table) + failed;
 }

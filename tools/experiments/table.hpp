@@ -10,10 +10,9 @@ namespace vla {
 
 Table result_table(const std::vector<ResultRow>& rows);
 
-/// Columns as wide as their widest word, those of numbers to the right; as Markdown; as CSV.
+/// Columns as wide as their widest word, those of numbers to the right; as Markdown.
 std::string aligned(const Table& table);
 std::string markdown(const Table& table);
-std::string csv(const Table& table);
 
 /// Writes table.md, table.csv and results.json to the experiment's directory, and returns the
 /// table as text with what failed below it.

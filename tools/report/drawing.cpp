@@ -104,7 +104,8 @@ std::string data_block(std::size_t i, const Line& line) {
 
 std::string curve(std::size_t i, const Line& line, const LineStyle& style) {
   if (line.kind == Line::Kind::guide)
-    return fmt::format("$line{} using 1:2 with lines lw 1.5 dt (6,4) lc rgb '{}'", i, kGuideColor);
+    return fmt::format("$line{} using 1:2 with lines lw 1.5 dt ({}) lc rgb '{}'", i,
+                       guide_pattern(style.dash, ","), style.color);
   if (line.kind == Line::Kind::points)
     return fmt::format("$line{} using 1:2 with points pt 6 ps 0.9 lw 1.5 lc rgb '{}'", i,
                        style.color);
@@ -128,9 +129,10 @@ std::string colors(bool with_signs) {
 std::vector<LineStyle> styles_of(const LineFigure& figure, Palette& palette) {
   std::vector<LineStyle> styles;
   std::vector<LineStyle> of_curves;
+  int guides = 0;
   for (const Line& line : figure.lines) {
     LineStyle style = line.kind == Line::Kind::guide
-                          ? LineStyle{kGuideColor, 0}
+                          ? LineStyle{kGuideColor, guides++}
                           : palette.style(line.model.empty() ? line.label : line.model);
     if (line.kind == Line::Kind::curve) {
       while (std::ranges::find(of_curves, style) != of_curves.end()) ++style.dash;

@@ -5,7 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "tools/report/csv.hpp"
+#include "framework/tensor.hpp"
+#include "tools/csv.hpp"
 
 namespace vla {
 

@@ -69,20 +69,14 @@ std::string text_with_code(const std::string& text) {
   return html;
 }
 
-// None where there is one curve alone, which the title names.
-std::string legend_of(const LineFigure& figure, const std::vector<LineStyle>& styles) {
+std::string legend_html(const std::vector<LegendEntry>& legend) {
+  if (legend.empty()) return "";
   std::string items;
-  if (figure.lines.size() < 2) return "";
-  for (std::size_t i = 0; i < figure.lines.size(); ++i) {
-    const Line& line = figure.lines[i];
-    if (line.kind == Line::Kind::points || line.x.empty()) continue;
-    const std::string dashes =
-        line.kind == Line::Kind::guide ? "6 4" : dash_pattern(styles[i].dash, " ");
+  for (const auto& [label, color, dashes] : legend)
     items += fmt::format(
         "<li><svg viewBox='0 0 28 10' aria-hidden='true'><line x1='0' y1='5' x2='28' y2='5' "
         "stroke='{}' stroke-width='2.5' stroke-dasharray='{}'/></svg>{}</li>",
-        styles[i].color, dashes, html_text(line.label));
-  }
+        color, dashes, html_text(label));
   return "<ul class='legend'>" + items + "</ul>\n";
 }
 
@@ -164,16 +158,24 @@ void Page::figure(LineFigure figure) {
   const std::string name = next_name(figure.title);
   const std::vector<LineStyle> styles = styles_of(figure, palette_);
   write_text(folder_ / (name + ".csv"), csv_text(table_of(figure)));
-  add_figure(name,
-             gnuplot_.svg(script_of(figure, styles), name, kDrawingWidth, kLineHeightOfDrawing),
-             figure.title, legend_of(figure, styles), figure.caption);
+  add_figure(
+      {.name = name,
+       .svg = gnuplot_.svg(script_of(figure, styles), name, kDrawingWidth, kLineHeightOfDrawing),
+       .height = kLineHeightOfDrawing,
+       .title = figure.title,
+       .legend = legend_of(figure, styles),
+       .caption = figure.caption});
 }
 
 void Page::figure(const HeatMap& map) {
   const std::string name = next_name(map.title);
   write_text(folder_ / (name + ".csv"), csv_text(table_of(map)));
-  add_figure(name, gnuplot_.svg(script_of(map), name, kDrawingWidth, kMapHeightOfDrawing),
-             map.title, "", map.caption);
+  add_figure({.name = name,
+              .svg = gnuplot_.svg(script_of(map), name, kDrawingWidth, kMapHeightOfDrawing),
+              .height = kMapHeightOfDrawing,
+              .title = map.title,
+              .legend = {},
+              .caption = map.caption});
 }
 
 std::string Page::next_name(const std::string& title) {
@@ -191,14 +193,15 @@ std::string Page::next_name(const std::string& title) {
   return fmt::format("{:02}-{}", ++figures_, words);
 }
 
-void Page::add_figure(const std::string& name, const std::string& svg, const std::string& title,
-                      const std::string& legend, const std::string& caption) {
+void Page::add_figure(const Drawn& drawn) {
+  const auto& [name, svg, height, title, legend, caption] = drawn;
+  write_text(folder_ / (name + ".svg"), picture_of(svg, height, title, legend));
   if (!among_figures_) body_ += "<div class='figures'>\n";
   among_figures_ = true;
   body_ += fmt::format(
       "<figure>\n<div class='name'>{0}</div>\n<div role='img' aria-label='{0}'>\n{1}</div>\n"
       "{2}<figcaption>{3} <a href='{4}.csv'>Data</a></figcaption>\n</figure>\n",
-      html_text(title), svg, legend, html_text(caption), name);
+      html_text(title), svg, legend_html(legend), html_text(caption), name);
 }
 
 void Page::close_figures() {

@@ -7,6 +7,7 @@
 #include "tools/report/figure.hpp"
 #include "tools/report/gnuplot.hpp"
 #include "tools/report/palette.hpp"
+#include "tools/report/picture.hpp"
 
 namespace vla {
 
@@ -23,7 +24,8 @@ class Page {
   void paragraph(const std::string& text);
   /// A long one is shown on demand.
   void table(const Table& table);
-  /// Draws a figure and writes its data to NUMBER-TITLE.csv; nothing if it has no number.
+  /// Draws a figure and writes its data to NUMBER-TITLE.csv, and itself with its legend to
+  /// NUMBER-TITLE.svg; nothing if it has no number.
   void figure(LineFigure figure);
   void figure(const HeatMap& map);
 
@@ -32,9 +34,16 @@ class Page {
   std::filesystem::path file() const { return folder_ / "index.html"; }
 
  private:
+  struct Drawn {
+    std::string name, svg;
+    int height;
+    std::string title;
+    std::vector<LegendEntry> legend;
+    std::string caption;
+  };
+
   std::string next_name(const std::string& title);
-  void add_figure(const std::string& name, const std::string& svg, const std::string& title,
-                  const std::string& legend, const std::string& caption);
+  void add_figure(const Drawn& drawn);
   void close_figures();
 
   std::filesystem::path folder_;

@@ -55,4 +55,8 @@ std::string dash_pattern(int dash, const char* separator) {
   return text;
 }
 
+std::string guide_pattern(int dash, const char* separator) {
+  return (dash == 0 ? "6" : "2") + std::string(separator) + "4";
+}
+
 }  // namespace vla

@@ -31,7 +31,8 @@ class Palette {
 /// Lengths of dashes and gaps with `separator` between; empty for a whole line.
 std::string dash_pattern(int dash, const char* separator);
 
-/// Of lines that guide the eye, such as chance.
+/// The same of lines that guide the eye, such as chance: the first of a figure, and others.
+std::string guide_pattern(int dash, const char* separator);
 inline constexpr const char* kGuideColor = "#767676";
 
 }  // namespace vla

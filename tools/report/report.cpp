@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "tools/report/curves.hpp"
+#include "tools/report/measured.hpp"
 #include "tools/report/run_table.hpp"
 #include "tools/report/sizes.hpp"
 #include "tools/report/times.hpp"
@@ -76,6 +77,7 @@ void add_experiment(Page& page, const ResultsFile& experiment) {
   add_table(page, experiment.table);
   add_size_figures(page, experiment);
   add_time_figures(page, experiment.directory);
+  add_measured_figures(page, experiment);
   add_experiment_curves(page, experiment);
 }
 

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/file.hpp"
-#include "tools/report/csv.hpp"
+#include "tools/csv.hpp"
 
 namespace vla {
 namespace {
@@ -35,6 +35,14 @@ CellResult cell_of(const Json& row, const fs::path& directory) {
   return cell;
 }
 
+MeasuredFile measured_of(const Json& row, const fs::path& directory) {
+  return {{.setting = row.at("setting"),
+           .model = row.value("model", ""),
+           .variant = row.value("variant", ""),
+           .words = row.at("command")},
+          directory / row.at("file").get<std::string>()};
+}
+
 }  // namespace
 
 std::vector<std::string> ResultsFile::settings() const {
@@ -57,6 +65,9 @@ ResultsFile read_results(const fs::path& directory) {
     results.description = json.at("description");
     results.made_with = json.at("made_with");
     for (const Json& row : json.at("rows")) results.cells.push_back(cell_of(row, directory));
+    if (json.contains("measurements"))
+      for (const Json& row : json.at("measurements"))
+        if (row.contains("file")) results.measured.push_back(measured_of(row, directory));
   } catch (const Json::exception& error) {
     fail(file.string(), ": not as vla experiment writes it: ", error.what());
   }

@@ -3,10 +3,12 @@
 
 #include <filesystem>
 #include <string>
-
-#include "tools/experiments/table.hpp"
+#include <vector>
 
 namespace vla {
+
+/// Rows of words, the head first.
+using Table = std::vector<std::vector<std::string>>;
 
 /// Words with commas, quotes or ends of lines are quoted.
 std::string csv_text(const Table& table);

@@ -1,9 +1,10 @@
-#include "tools/report/csv.hpp"
+#include "tools/csv.hpp"
 
 #include <fmt/format.h>
 
 #include <cmath>
 
+#include "framework/check.hpp"
 #include "framework/file.hpp"
 
 namespace vla {

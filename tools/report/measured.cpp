@@ -1,0 +1,159 @@
+#include "tools/report/measured.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "framework/file.hpp"
+#include "tools/experiments/regression.hpp"
+
+namespace vla {
+namespace {
+
+using Json = nlohmann::json;
+
+// The mean over the seeds at each place, and their spread.
+Line line_of(const std::string& label, const std::vector<RegressionErrors>& seeds,
+             std::vector<double> RegressionErrors::*who) {
+  Line line{.label = label};
+  for (std::size_t place = 0; place < (seeds.front().*who).size(); ++place) {
+    std::vector<double> numbers;
+    for (const RegressionErrors& one : seeds)
+      if (place < (one.*who).size()) numbers.push_back((one.*who)[place]);
+    line.add(static_cast<double>(place + 1), numbers);
+  }
+  return line;
+}
+
+void add_regression(Page& page, const ResultsFile& experiment) {
+  std::map<std::string, LineFigure> figures;  // by setting
+  std::vector<std::string> settings;
+  for (const RegressionCell& cell : regression_cells(experiment.measured)) {
+    if (!figures.contains(cell.setting)) {
+      settings.push_back(cell.setting);
+      LineFigure& figure = figures[cell.setting];
+      figure = {.title = "Squared error of " + cell.setting + " regression",
+                .x_label = "place",
+                .y_label = "mean squared error",
+                .y_scale = Scale::by_span,
+                .caption =
+                    "Each model at its best rate; bands from the lowest to the highest of "
+                    "the seeds."};
+      for (const auto& [name, who] :
+           {std::pair{"Kalman", &RegressionErrors::kalman}, {"ridge", &RegressionErrors::ridge}}) {
+        figure.lines.push_back(line_of(name, {cell.seeds.front()}, who));
+        figure.lines.back().kind = Line::Kind::guide;
+      }
+    }
+    figures[cell.setting].lines.push_back(
+        line_of(cell.model, cell.seeds, &RegressionErrors::model));
+  }
+  for (const std::string& setting : settings) page.figure(std::move(figures[setting]));
+}
+
+// A quantity over the tokens read, a line per model.
+struct Quantity {
+  std::string name;  // in the file
+  std::string title, y_label;
+};
+
+const std::vector<Quantity> kQuantities = {
+    {"memory_norm", "Norm of the memory", "|S|, Frobenius"},
+    {"inverse_norm", "Norm of the penalty's inverse", "|A|, Frobenius"},
+    {"smallest_eigenvalue", "Smallest eigenvalue of the penalty's inverse", "eigenvalue"},
+    {"transition_norm", "Norm of the transition", "spectral norm"}};
+
+std::vector<double> numbers_in(const Json& list) {
+  std::vector<double> numbers;
+  for (const Json& one : list)
+    numbers.push_back(one.is_number() ? one.get<double>()
+                                      : std::numeric_limits<double>::quiet_NaN());
+  return numbers;
+}
+
+// The lines of a setting; `series` finds the numbers in a file, nothing where there are none.
+template <class Series>
+std::vector<Line> lines_of(const ResultsFile& experiment, const std::string& setting,
+                           const Series& series) {
+  std::vector<std::string> models;
+  std::map<std::string, std::map<double, std::vector<double>>> at;
+  for (const auto& [one, file] : experiment.measured) {
+    if (one.setting != setting) continue;
+    const Json json = Json::parse(read_text(file), nullptr, false);
+    try {
+      const Json* list = series(json);
+      if (!list) continue;
+      const std::vector<double> x = numbers_in(json.at("tokens")), y = numbers_in(*list);
+      check(x.size() == y.size(), file.string(), ": ", x.size(), " tokens and ", y.size(),
+            " numbers");
+      if (!at.contains(one.model)) models.push_back(one.model);
+      for (std::size_t i = 0; i < x.size(); ++i)
+        if (std::isfinite(y[i])) at[one.model][x[i]].push_back(y[i]);
+    } catch (const Json::exception& error) {
+      fail(file.string(), ": not as vla stability writes it: ", error.what());
+    }
+  }
+  std::vector<Line> lines;
+  for (const std::string& model : models) {
+    lines.push_back({.label = model});
+    for (const auto& [x, numbers] : at[model]) lines.back().add(x, numbers);
+  }
+  return lines;
+}
+
+// Norms are written down at the tokens that eigenvalues are computed at.
+std::string caption_of(const ResultsFile& experiment, const std::string& setting) {
+  std::string caption = "Bands from the lowest to the highest of the seeds.";
+  for (const auto& [one, file] : experiment.measured) {
+    if (one.setting != setting) continue;
+    const Json json = Json::parse(read_text(file), nullptr, false);
+    if (json.is_object() && json.contains("every"))
+      caption += fmt::format(" A point every {} tokens.", json.at("every").dump());
+    break;
+  }
+  return caption;
+}
+
+void add_stability(Page& page, const ResultsFile& experiment) {
+  std::vector<std::string> settings;
+  for (const auto& [one, file] : experiment.measured)
+    if (std::ranges::find(settings, one.setting) == settings.end()) settings.push_back(one.setting);
+  for (const std::string& setting : settings) {
+    page.figure({.title = "Error of float32, " + setting,
+                 .x_label = "tokens",
+                 .y_label = "relative error",
+                 .x_scale = Scale::by_span,
+                 .y_scale = Scale::by_span,
+                 .lines = lines_of(experiment, setting,
+                                   [](const Json& json) {
+                                     return json.contains("error") ? &json.at("error") : nullptr;
+                                   }),
+                 .caption = "Of the outputs of a block, against float64."});
+    for (const Quantity& quantity : kQuantities)
+      page.figure({.title = quantity.title + ", " + setting,
+                   .x_label = "tokens",
+                   .y_label = quantity.y_label,
+                   .x_scale = Scale::by_span,
+                   .y_scale = Scale::by_span,
+                   .lines = lines_of(experiment, setting,
+                                     [&](const Json& json) -> const Json* {
+                                       if (!json.contains("series")) return nullptr;
+                                       const Json& series = json.at("series");
+                                       return series.contains(quantity.name)
+                                                  ? &series.at(quantity.name)
+                                                  : nullptr;
+                                     }),
+                   .caption = caption_of(experiment, setting)});
+  }
+}
+
+}  // namespace
+
+void add_measured_figures(Page& page, const ResultsFile& experiment) {
+  if (experiment.name == "regression") add_regression(page, experiment);
+  if (experiment.name == "stability") add_stability(page, experiment);
+}
+
+}  // namespace vla
