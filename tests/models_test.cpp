@@ -6,6 +6,7 @@
 
 #include "framework/framework.hpp"
 #include "tests/compare.hpp"
+#include "tests/error_of.hpp"
 
 namespace vla {
 namespace {
@@ -76,6 +77,30 @@ BOOST_AUTO_TEST_CASE(lambda0_of_exact_vla_moves_the_loss_unless_it_is_fixed) {
     }
     BOOST_TEST(found);
   }
+}
+
+// Where forgetting has been learned to the full, the penalty stays invertible.
+BOOST_AUTO_TEST_CASE(vla_that_forgets_all_it_can_has_finite_gradients) {
+  Rng rng(8);
+  Vla layer({.attention = {.width = 12, .heads = 2, .dtype = DType::float32},
+             .forget = true,
+             .restore_period = 8},
+            rng);
+  for (const Parameter& parameter : parameters(layer))
+    if (parameter.name.ends_with("forget.bias")) {
+      Var bias = parameter.variable;
+      bias.mutable_value().fill(-60);
+    }
+  Tape tape;
+  const Var y = layer(Var(rng.normal({2, 100, 12}, DType::float32)));
+  const Gradients gradients = tape.backward(sum(square(y)));
+  for (const Parameter& parameter : parameters(layer))
+    if (const Tensor* gradient = gradients.find(parameter.variable))
+      for (const float value : gradient->values<float>())
+        BOOST_TEST(std::isfinite(value), parameter.name);
+  BOOST_TEST(error_of([&] {
+               Vla({.attention = {.width = 12}, .forget = true, .forget_floor = 1}, rng);
+             }).starts_with("VLA: least forgetting factor 1 is not allowed"));
 }
 
 BOOST_AUTO_TEST_CASE(lengths_zero_and_one_are_legal) {

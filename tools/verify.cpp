@@ -33,6 +33,7 @@ AttentionOptions attention_of(const GoldenCase& c) {
 void verify_vla_exact(GoldenCase& c) {
   VlaOptions options{.attention = attention_of(c),
                      .forget = c.integer_or("forget", 0) != 0,
+                     .forget_floor = 0,
                      .restore_period = c.integer_or("restore_period", 0),
                      .form = c.form(),
                      .unit_floor = c.number_or("unit_floor", 1e-6),

@@ -37,6 +37,8 @@ PenaltyBuilder::PenaltyBuilder(const PenaltyBuilderOptions& o, Rng& rng)
                                  o.linear.dtype)) {
   check(o.lambda_start > o.lambda_floor, "VLA: lambda0 starts at ", o.lambda_start,
         ", which must be above its floor ", o.lambda_floor);
+  check(o.forget_floor >= 0 && o.forget_floor < 1, "VLA: least forgetting factor ", o.forget_floor,
+        " is not allowed; 0 or more and below 1");
   if (o.kind == PenaltyKind::learned)
     directions.emplace(direction_map(o.heads, o.key_width, o.rank, rng, o.linear));
   if (o.forget) {
@@ -51,7 +53,10 @@ Penalty PenaltyBuilder::operator()(const Var& x, const Var& raw_key, const Var& 
   const Var raw = options.learn_lambda0 ? lambda0 : Var(lambda0.value());
   penalty.lambda0 = softplus(raw) + options.lambda_floor;
   // In float32 where activations are bfloat16: next to 1 that has no numbers but 1.
-  if (forget) penalty.forget = sigmoid(cast((*forget)(x), accumulated_dtype(x.dtype())));
+  if (forget) {
+    const Var share = sigmoid(cast((*forget)(x), accumulated_dtype(x.dtype())));
+    penalty.forget = scale(share, 1 - options.forget_floor) + options.forget_floor;
+  }
   if (options.kind == PenaltyKind::key) {
     penalty.directions = unit_key;
     penalty.weights = beta;

@@ -20,6 +20,7 @@ PenaltyBuilderOptions penalty_options(const VlaOptions& o) {
           .kind = o.penalty,
           .rank = o.rank,
           .forget = o.forget,
+          .forget_floor = o.forget_floor,
           .unit_floor = o.unit_floor,
           .lambda_floor = o.lambda_floor,
           .lambda_start = o.lambda_start,
