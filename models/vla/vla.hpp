@@ -14,8 +14,8 @@ struct VlaOptions {
   AttentionOptions attention;
   FeatureMap feature_map = FeatureMap::elu_plus_one;
   PenaltyKind penalty = PenaltyKind::key;
-  Index rank = 1;            ///< directions per token with PenaltyKind::learned
-  bool forget = false;       ///< a learned gamma per token and head
+  Index rank = 1;       ///< directions per token with PenaltyKind::learned
+  bool forget = false;  ///< a learned gamma per token and head
   /// Least gamma. A token that may forget everything leaves M singular, and the gradient is lost.
   double forget_floor = 0.5;
   Index restore_period = 0;  ///< see InversePenaltyOptions
