@@ -117,8 +117,7 @@ VlaV1Options vla_v1_options(const MixerConfig& config) {
   if (config.nudge >= 0) options.recurrence.nudge = config.nudge;
   if (config.error_clip >= 0) options.recurrence.error_clip = config.error_clip;
   check(options.form != OperatorForm::chunk,
-        "--operator-form chunk is not for model vla-v1, which shortens errors longer than ",
-        options.recurrence.error_clip, " token by token; auto or step");
+        "--operator-form chunk is not for model vla-v1, which goes token by token; auto or step");
   return options;
 }
 

@@ -55,6 +55,8 @@ Mqar::Mqar(const MqarOptions& options) : options_(options) {
         options_.length = 2 * options_.pairs * options_.passes + 6 * options_.pairs;
       break;
     case MqarForm::zoology_mix:
+      check(options_.passes == 1, "mqar: passes ", options_.passes,
+            " is not allowed in the zoology-mix form; 1");
       for (const auto& [length, pairs, share] : kZoologySizes) {
         check_zoology(pairs, length);
         check(options_.length == 0 || options_.length >= length, "mqar: length ", options_.length,

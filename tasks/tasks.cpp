@@ -11,8 +11,11 @@ constexpr std::string_view kMqarSettings[] = {"form",  "pairs",  "vocabulary",  
 
 std::unique_ptr<Task> make_mqar(const TaskConfig& config) {
   const MqarOptions own;
+  const MqarForm form = parse_mqar_form(config.form);
+  check(form != MqarForm::zoology_mix || config.pairs == 0, "mqar: pairs ", config.pairs,
+        " is not for the form zoology-mix, which has sizes of its own; 0");
   return std::make_unique<Mqar>(
-      MqarOptions{.form = parse_mqar_form(config.form),
+      MqarOptions{.form = form,
                   .pairs = given_or(config.pairs, own.pairs),
                   .vocabulary = given_or(config.vocabulary, own.vocabulary),
                   .length = config.length,

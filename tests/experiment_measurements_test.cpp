@@ -5,6 +5,7 @@
 
 #include "tests/program.hpp"
 #include "tools/experiments/driver.hpp"
+#include "tools/experiments/regression.hpp"
 
 namespace vla {
 namespace {
@@ -35,7 +36,7 @@ Experiment tiny(const std::string& second) {
           .table =
               [](const std::vector<MeasuredFile>& files) {
                 Table table = {{"model", "lines"}};
-                for (const auto& [one, file] : files)
+                for (const auto& [one, file, failed] : files)
                   table.push_back({one.model, fs::exists(file) ? read(file).substr(0, 5) : "-"});
                 return table;
               }};
@@ -87,6 +88,43 @@ BOOST_AUTO_TEST_CASE(one_that_diverges_is_not_repeated_and_another_is) {
   const ExperimentPlan refused(tiny("--heads 3"), options);
   run(refused, false);
   BOOST_TEST(remaining_commands(refused).size() == 1);
+}
+
+// The rate is that of the least error with the first seed, whatever others have reached.
+BOOST_AUTO_TEST_CASE(a_rate_of_regression_is_chosen_by_the_first_seed) {
+  const Place place;
+  std::vector<MeasuredFile> files;
+  const auto add = [&](const std::string& rate, int seed, double error, bool failed = false) {
+    const Measurement one{.setting = "noisy",
+                          .model = "vla",
+                          .variant = concatenate("rate-", rate, "-seed-", seed),
+                          .words = ""};
+    files.push_back({one, place / (one.variant + ".csv"), failed});
+    if (error > 0)
+      std::ofstream(files.back().file)
+          << "place,model,ridge,kalman\n1," << error << ",1,1\n2," << error << ",1,1\n";
+  };
+  const auto only = [&] {
+    const std::vector<RegressionCell> cells = regression_cells(files);
+    BOOST_REQUIRE_EQUAL(cells.size(), 1);
+    return cells.front();
+  };
+  add("0.1", 1, 0, true);  // diverged
+  add("0.1", 2, 0.1);
+  BOOST_TEST(only().rate == "");
+  BOOST_TEST(seeds_text(only().seeds.size(), only().wanted, only().failed) == "0 of 2, 1 failed");
+  add("0.2", 1, 0.5);
+  add("0.2", 2, 0.9);
+  add("0.3", 1, 0.6);
+  add("0.3", 2, 0, true);
+  BOOST_TEST(only().rate == "0.2");
+  BOOST_TEST(only().seeds.size() == 2);
+  fs::remove(files[2].file);
+  BOOST_TEST(only().rate == "0.3");
+  BOOST_TEST(seeds_text(only().seeds.size(), only().wanted, only().failed) == "1 of 2, 1 failed");
+  BOOST_TEST(seeds_text(0, 3, 0) == "not run");
+  BOOST_TEST(seeds_text(0, 3, 3) == "failed");
+  BOOST_TEST(seeds_text(3, 3, 0) == "3");
 }
 
 // A file of results that is no result is told, and no table is written over what was there.

@@ -175,8 +175,8 @@ BOOST_AUTO_TEST_CASE(bad_settings_are_named) {
           "--nudge-eps -0.5 is not allowed; 0 or more, or -1 for the model's own");
   refused("vla-v1", {.symbolic = -1}, "--symbolic -1 is not allowed; 0 or more");
   refused("vla-v1", {.form = "chunk"},
-          "--operator-form chunk is not for model vla-v1, which shortens errors longer than 10 "
-          "token by token; auto or step");
+          "--operator-form chunk is not for model vla-v1, which goes token by token; auto or "
+          "step");
   refused("softmax", {.form = "step"}, "model 'softmax' has no setting --operator-form");
 }
 

@@ -133,14 +133,18 @@ BOOST_AUTO_TEST_CASE(too_many_lines_are_named) {
   BOOST_TEST(figure.caption.ends_with("Left out, to keep it readable: l8, l9."));
 }
 
-BOOST_AUTO_TEST_CASE(the_first_length_that_is_faster_counts) {
+BOOST_AUTO_TEST_CASE(a_layer_is_faster_from_where_it_stays_so) {
   const auto time = [](const char* layer, double length, double milliseconds) {
     return LayerTime{.layer = layer, .pass = "", .length = length, .milliseconds = milliseconds};
   };
   BOOST_TEST(
       crossovers({time("vla", 64, 2), time("linear", 64, 0.5), time("softmax", 64, 1),
                   time("vla", 128, 3), time("slow", 128, 9), time("softmax", 128, 4)}) ==
-      "Faster than softmax: vla from T 128, linear from T 64. Not faster up to T 128: slow.");
+      "Faster than softmax: vla from T 128 on, linear from T 64 on. Not faster: slow (to T 128).");
+  // Faster once and then not again is not faster from there on.
+  BOOST_TEST(crossovers({time("vla", 64, 0.5), time("softmax", 64, 1), time("vla", 128, 9),
+                         time("softmax", 128, 4), time("vla", 256, 9)}) ==
+             "Not faster: vla (to T 128).");
   BOOST_TEST(crossovers({time("vla", 64, 2)}) == "");
 }
 

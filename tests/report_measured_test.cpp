@@ -36,6 +36,12 @@ BOOST_AUTO_TEST_CASE(regression_has_a_figure_for_each_setting) {
                  .run("experiment regression --quick --steps 2 --settings plain,drifting "
                       "--models vla,linear --out .")
                  .code == 0);
+  const std::string vla = "regression-quick/plain/vla/rate-0.008-seed-1.csv";
+  fs::rename(place / vla, place / "kept");  // what is gone is left out
+  BOOST_TEST(place.run("report regression-quick --out page").code == 0);
+  BOOST_TEST((lines_in(file_with(place / "page", "of-plain-regression.csv")) ==
+              std::set<std::string>{"Kalman", "ridge", "linear"}));
+  fs::rename(place / "kept", place / vla);
   const Outcome outcome = place.run("report regression-quick --out page");
   BOOST_TEST(outcome.code == 0, outcome.errors);
   for (const char* setting : {"plain", "drifting"}) {
@@ -67,6 +73,8 @@ BOOST_AUTO_TEST_CASE(stability_has_norms_over_time_and_errors_of_streaming) {
   BOOST_TEST(
       (damaged.errors.find("seed-1.json: not as vla stability writes it") != std::string::npos),
       damaged.errors);
+  fs::remove(file);
+  BOOST_TEST(place.run("report stability-quick --out page").code == 0);
 }
 
 BOOST_AUTO_TEST_CASE(a_picture_stands_alone_with_its_legend) {

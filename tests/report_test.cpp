@@ -126,7 +126,7 @@ BOOST_AUTO_TEST_CASE(an_experiment_has_sizes_times_and_curves) {
              "line,T,ms\nvla,64,500\nvla,128,500\nsoftmax,64,250\nsoftmax,128,750\n");
   BOOST_TEST(has(data_of(place, "-loss-pairs-4.csv"), "vla,20,1,1,1\n"));
   for (const char* part :
-       {"Faster than softmax: vla from T 128. Batch 2. <a",
+       {"Faster than softmax: vla from T 128 on. Batch 2. <a",
         "not run: pairs-8 deltanet; pairs-8 linear.", "a &lt;test&gt;", "<code>vla x</code>",
         "<td>2, 1 failed</td>", "<code>vla report e</code>"})
     BOOST_TEST(has(page, part), part << " is not in the page");

@@ -106,6 +106,8 @@ int run_command(const Request& request) {
   check(request.against_float64 || device.is_cpu(), "--device ", request.device,
         " is for --against-float64; the state over time is measured on the cpu");
   if (!request.json.empty()) check_replaceable(request.json);
+  check(request.threads >= 0 && request.threads <= 4096, "--threads ", request.threads,
+        " is not allowed; 0 to 4096");
   if (request.threads > 0) set_thread_count(static_cast<int>(request.threads));
   if (!request.against_float64) {
     const StabilityStates states = measure_states(request.options);

@@ -27,7 +27,7 @@ struct PenaltyBuilderOptions {
   PenaltyKind kind = PenaltyKind::key;
   Index rank = 1;  // directions per token with `learned`; 0: no penalty, A stays I / lambda0
   bool forget = false;
-  double forget_floor = 0;  // gamma = this + (1 - this) sigmoid(affine(x))
+  double forget_floor = 0.5;  // gamma = this + (1 - this) sigmoid(affine(x))
   double unit_floor = 1e-6;
   double lambda_floor = 0.01;  // lambda0 = softplus(parameter) + this
   double lambda_start = 0.1;   // lambda0 at the start

@@ -42,7 +42,12 @@ struct Measurement {
 struct MeasuredFile {
   Measurement measurement;
   std::filesystem::path file;
+  bool failed = false;  ///< for good: it is not made again
 };
+
+/// How many of the seeds that there are to be have a result: "3", "1 of 3", "2 of 3, 1 failed",
+/// "not run".
+std::string seeds_text(std::size_t have, std::size_t wanted, std::size_t failed);
 
 struct Experiment {
   std::string name;

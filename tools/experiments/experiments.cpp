@@ -30,6 +30,14 @@ Experiment find_experiment(const std::string& name) {
   fail("unknown experiment '", name, "'; allowed: ", names);
 }
 
+std::string seeds_text(std::size_t have, std::size_t wanted, std::size_t failed) {
+  if (have == 0 && failed == 0) return "not run";
+  if (have == 0 && failed == wanted) return "failed";
+  std::string text =
+      have == wanted ? fmt::format("{}", have) : fmt::format("{} of {}", have, wanted);
+  return failed > 0 ? text + fmt::format(", {} failed", failed) : text;
+}
+
 std::vector<NamedWords> usual_models() {
   return {{"vla", "--model vla"},       {"vla-v3", "--model vla-v3"},
           {"vla-v1", "--model vla-v1"}, {"deltanet", "--model deltanet"},

@@ -1,9 +1,11 @@
 #include "tools/experiments/outcome.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <string_view>
 #include <tuple>
 
 #include "framework/file.hpp"
@@ -77,7 +79,10 @@ std::string failure_of(const Children::Ended& ended, const fs::path& log) {
 }
 
 void keep_failure(const fs::path& result, const std::string& failure) {
-  if (failure.find("training diverged") == std::string::npos) return;
+  // The loss was not finite, or the gradients of one that was.
+  const std::string_view signs[] = {"training diverged", "the gradients' norm is"};
+  const auto has = [&](std::string_view sign) { return failure.find(sign) != std::string::npos; };
+  if (std::ranges::none_of(signs, has)) return;
   write_text(failure_file(result), failure + "\n");
 }
 

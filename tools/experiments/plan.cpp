@@ -93,6 +93,11 @@ ExperimentPlan::ExperimentPlan(const Experiment& experiment, const ExperimentOpt
   const Index cores = thread_count();
   jobs_ = options.jobs > 0 ? options.jobs : cuda_ ? kJobsOnCuda : cores;
   threads_ = std::max<Index>(1, cores / jobs_);
+  const auto trains = [](const Measurement& one) { return one.trains; };
+  check(options.steps == 0 || measurements_.empty() || std::ranges::any_of(measurements_, trains),
+        "--steps is not for experiment ", name_, ", which trains nothing");
+  check(options.precision == "float32" || measurements_.empty(), "--precision ", options.precision,
+        " is not for experiment ", name_, ", which is of float32");
   if (experiment.one_at_a_time) {
     check(options.jobs <= 1, "--jobs ", options.jobs, " is not for experiment ", name_,
           ", which measures times: 1");
@@ -211,7 +216,10 @@ fs::path ExperimentPlan::measurement_file(const Measurement& measurement) const 
 
 Table ExperimentPlan::measured_table() const {
   std::vector<MeasuredFile> files;
-  for (const Measurement& one : measurements_) files.push_back({one, measurement_file(one)});
+  for (const Measurement& one : measurements_) {
+    const fs::path file = measurement_file(one);
+    files.push_back({one, file, kept_failure(file).has_value()});
+  }
   return table_(files);
 }
 

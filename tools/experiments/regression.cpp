@@ -5,8 +5,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <limits>
-#include <map>
 #include <numeric>
 
 namespace vla {
@@ -56,7 +54,17 @@ std::vector<double> means(const std::vector<RegressionErrors>& seeds,
 
 std::vector<std::string> words_of(const RegressionCell& cell) {
   if (cell.seeds.empty())
-    return {cell.setting, cell.model, "-", "-", "-", "-", "-", "-", "-", "-", "not run"};
+    return {cell.setting,
+            cell.model,
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            seeds_text(0, cell.wanted, cell.failed)};
   const auto number = [](double value) { return fmt::format("{:.4f}", value); };
   const std::vector<double> errors = means(cell.seeds, &RegressionErrors::model);
   const double kalman = mean_of(means(cell.seeds, &RegressionErrors::kalman));
@@ -72,9 +80,7 @@ std::vector<std::string> words_of(const RegressionCell& cell) {
           number(mean_of(means(cell.seeds, &RegressionErrors::ridge))),
           number(kalman),
           fmt::format("{:.2f}", mean_of(errors) / kalman),
-          cell.seeds.size() == cell.wanted
-              ? fmt::format("{}", cell.wanted)
-              : fmt::format("{} of {}", cell.seeds.size(), cell.wanted)};
+          seeds_text(cell.seeds.size(), cell.wanted, cell.failed)};
 }
 
 Table table(const std::vector<MeasuredFile>& files) {
@@ -111,32 +117,45 @@ double mean_of(const std::vector<double>& numbers) {
 
 std::vector<RegressionCell> regression_cells(const std::vector<MeasuredFile>& files) {
   struct AtRate {
-    std::size_t wanted = 0;
-    std::vector<RegressionErrors> seeds = {};
+    std::string rate;
+    bool first_is_there = false;
+    RegressionCell cell;
   };
   std::vector<RegressionCell> cells;
-  std::map<std::string, AtRate> rates;  // of the last cell
+  std::vector<AtRate> rates;  // of one cell
   const auto keep_the_best = [&] {
-    double least = std::numeric_limits<double>::infinity();
-    for (const auto& [rate, at] : rates) {
-      if (at.seeds.empty() || !(mean_of(at.seeds.front().model) < least)) continue;
-      least = mean_of(at.seeds.front().model);
-      cells.back().rate = rate;
-      cells.back().seeds = at.seeds;
-      cells.back().wanted = at.wanted;
+    const auto error = [](const AtRate& at) { return mean_of(at.cell.seeds.front().model); };
+    const AtRate* best = nullptr;
+    for (const AtRate& at : rates)
+      if (at.first_is_there && (!best || error(at) < error(*best))) best = &at;
+    if (best) {
+      cells.push_back(best->cell);
+      cells.back().rate = best->rate;
+    } else if (!rates.empty()) {
+      cells.push_back({.setting = rates.front().cell.setting, .model = rates.front().cell.model});
+      for (const AtRate& at : rates) {
+        cells.back().wanted += at.cell.wanted;
+        cells.back().failed += at.cell.failed;
+      }
     }
     rates.clear();
   };
-  for (const auto& [one, file] : files) {
-    if (cells.empty() || cells.back().model != one.model || cells.back().setting != one.setting) {
-      if (!cells.empty()) keep_the_best();
-      cells.push_back({.setting = one.setting, .model = one.model});
-    }
-    AtRate& at = rates[rate_of(one)];
-    ++at.wanted;
-    if (std::filesystem::exists(file)) at.seeds.push_back(read_regression(file));
+  for (const auto& [one, file, failed] : files) {
+    if (!rates.empty() &&
+        (rates.front().cell.model != one.model || rates.front().cell.setting != one.setting))
+      keep_the_best();
+    const std::string rate = rate_of(one);
+    auto at = std::ranges::find(rates, rate, &AtRate::rate);
+    const bool there = std::filesystem::exists(file);
+    if (at == rates.end())
+      at = rates.insert(at, {.rate = rate,
+                             .first_is_there = there,
+                             .cell = {.setting = one.setting, .model = one.model}});
+    ++at->cell.wanted;
+    at->cell.failed += failed;
+    if (there) at->cell.seeds.push_back(read_regression(file));
   }
-  if (!cells.empty()) keep_the_best();
+  keep_the_best();
   return cells;
 }
 

@@ -13,12 +13,14 @@ namespace vla {
 /// What `vla regression --out` has written. Throws Error for another file.
 RegressionErrors read_regression(const std::filesystem::path& file);
 
-/// A model in a setting, at the rate of the lowest mean error with the first seed that there is.
+/// A model in a setting, at the rate of the lowest mean error with the first seed; one at which
+/// that has failed or is yet to come is not chosen.
 struct RegressionCell {
   std::string setting, model;
-  std::string rate = {};  ///< empty: nothing is there yet
+  std::string rate = {};  ///< empty: there is none to choose yet
   std::vector<RegressionErrors> seeds = {};
-  std::size_t wanted = 0;  ///< seeds that there are to be
+  std::size_t wanted = 0;  ///< seeds that there are to be; without a rate, of all rates
+  std::size_t failed = 0;  ///< of those
 };
 
 /// In the order of the measurements, those of a cell one after the other.

@@ -32,9 +32,9 @@ std::vector<Measurement> measurements(bool quick) {
 // Of each bench the rows of its JSON file.
 Table table(const std::vector<MeasuredFile>& benches) {
   Table table = {{"setting", "layer", "form", "pass", "ms", "tokens/s", "peak MB"}};
-  for (const auto& [bench, file] : benches) {
+  for (const auto& [bench, file, failed] : benches) {
     if (!std::filesystem::exists(file)) {
-      table.push_back({bench.setting, "not run", "-", "-", "-", "-", "-"});
+      table.push_back({bench.setting, failed ? "failed" : "not run", "-", "-", "-", "-", "-"});
       continue;
     }
     const Json json = Json::parse(read_text(file), nullptr, false);

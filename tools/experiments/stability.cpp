@@ -50,7 +50,7 @@ std::vector<Measurement> measurements(bool quick) {
 // One model in one setting: the results of its seeds.
 struct Cell {
   Measurement first;
-  std::size_t seeds = 0;
+  std::size_t seeds = 0, failed = 0;
   std::vector<Json> results = {};
 };
 
@@ -76,11 +76,6 @@ std::vector<std::string> words_of(const Cell& cell) {
   const auto state = [&](const char* part, const char* name) {
     return streamed ? "-" : numbers(cell, part, name);
   };
-  std::string seeds = fmt::format("{}", cell.results.size());
-  if (cell.results.empty())
-    seeds = "not run";
-  else if (cell.results.size() < cell.seeds)
-    seeds += fmt::format(" of {}", cell.seeds);
   return {cell.first.setting,
           cell.first.model,
           state("last", "memory_norm"),
@@ -91,16 +86,17 @@ std::vector<std::string> words_of(const Cell& cell) {
           state("max", "transition_norm"),
           state("max", "transition_radius"),
           streamed ? numbers(cell, "largest", "error") : "-",
-          seeds};
+          seeds_text(cell.results.size(), cell.seeds, cell.failed)};
 }
 
 Table table(const std::vector<MeasuredFile>& files) {
   std::vector<Cell> cells;
-  for (const auto& [one, file] : files) {
+  for (const auto& [one, file, failed] : files) {
     if (cells.empty() || cells.back().first.model != one.model ||
         cells.back().first.setting != one.setting)
       cells.push_back({one});
     ++cells.back().seeds;
+    cells.back().failed += failed;
     if (!std::filesystem::exists(file)) continue;
     Json json = Json::parse(read_text(file), nullptr, false);
     const char* part = one.setting.starts_with(kStreamed) ? "largest" : "last";

@@ -21,15 +21,6 @@ using Json = nlohmann::ordered_json;
 // In place of a number that is not there.
 const std::string kNone = "-";
 
-std::string seeds_text(const ResultRow& row) {
-  if (row.search_failed) return "failed";
-  const auto have = static_cast<Index>(row.accuracies.size());
-  if (have == 0 && row.failed == 0) return "not run";
-  std::string text =
-      have == row.seeds ? fmt::format("{}", have) : fmt::format("{} of {}", have, row.seeds);
-  return row.failed > 0 ? text + fmt::format(", {} failed", row.failed) : text;
-}
-
 std::vector<std::string> words_of(const ResultRow& row) {
   const auto accuracy = [&](double value) {
     return row.accuracies.empty() ? "-" : fmt::format("{:.4f}", value);
@@ -46,7 +37,9 @@ std::vector<std::string> words_of(const ResultRow& row) {
           accuracy(row.mean()),
           accuracy(row.lowest()),
           accuracy(row.highest()),
-          seeds_text(row),
+          row.search_failed ? "failed"
+                            : seeds_text(row.accuracies.size(), static_cast<std::size_t>(row.seeds),
+                                         static_cast<std::size_t>(row.failed)),
           if_trained(row.steps),
           if_trained(row.seconds),
           trained ? fmt::format("{:.4f}", row.chance) : "-"};
@@ -120,8 +113,10 @@ Json as_json(const ExperimentPlan& plan, const Measurement& measurement) {
   if (!measurement.model.empty()) json["model"] = measurement.model;
   if (!measurement.variant.empty()) json["variant"] = measurement.variant;
   const fs::path file = plan.measurement_file(measurement);
-  json["command"] = command_text(plan.measurement_command(measurement));
-  if (fs::exists(file)) json["file"] = fs::relative(file, plan.directory()).string();
+  const std::string name = fs::relative(file, plan.directory()).string();
+  json["command"] = "vla " + measurement.words + " " + name;
+  json["file"] = name;
+  json["failed"] = kept_failure(file).has_value();
   return json;
 }
 

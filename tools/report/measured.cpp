@@ -31,6 +31,7 @@ void add_regression(Page& page, const ResultsFile& experiment) {
   std::map<std::string, LineFigure> figures;  // by setting
   std::vector<std::string> settings;
   for (const RegressionCell& cell : regression_cells(experiment.measured)) {
+    if (cell.seeds.empty()) continue;
     if (!figures.contains(cell.setting)) {
       settings.push_back(cell.setting);
       LineFigure& figure = figures[cell.setting];
@@ -79,8 +80,8 @@ std::vector<Line> lines_of(const ResultsFile& experiment, const std::string& set
                            const Series& series) {
   std::vector<std::string> models;
   std::map<std::string, std::map<double, std::vector<double>>> at;
-  for (const auto& [one, file] : experiment.measured) {
-    if (one.setting != setting) continue;
+  for (const auto& [one, file, failed] : experiment.measured) {
+    if (one.setting != setting || !std::filesystem::exists(file)) continue;
     const Json json = Json::parse(read_text(file), nullptr, false);
     try {
       const Json* list = series(json);
@@ -106,8 +107,8 @@ std::vector<Line> lines_of(const ResultsFile& experiment, const std::string& set
 // Norms are written down at the tokens that eigenvalues are computed at.
 std::string caption_of(const ResultsFile& experiment, const std::string& setting) {
   std::string caption = "Bands from the lowest to the highest of the seeds.";
-  for (const auto& [one, file] : experiment.measured) {
-    if (one.setting != setting) continue;
+  for (const auto& [one, file, failed] : experiment.measured) {
+    if (one.setting != setting || !std::filesystem::exists(file)) continue;
     const Json json = Json::parse(read_text(file), nullptr, false);
     if (json.is_object() && json.contains("every"))
       caption += fmt::format(" A point every {} tokens.", json.at("every").dump());
@@ -118,7 +119,7 @@ std::string caption_of(const ResultsFile& experiment, const std::string& setting
 
 void add_stability(Page& page, const ResultsFile& experiment) {
   std::vector<std::string> settings;
-  for (const auto& [one, file] : experiment.measured)
+  for (const auto& [one, file, failed] : experiment.measured)
     if (std::ranges::find(settings, one.setting) == settings.end()) settings.push_back(one.setting);
   for (const std::string& setting : settings) {
     page.figure({.title = "Error of float32, " + setting,

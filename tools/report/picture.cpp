@@ -44,7 +44,7 @@ std::string picture_of(const std::string& drawing, int height, const std::string
                 fmt::format(" x='0' y='{}' width='{}' height='{}'", kTitle, kDrawingWidth, height));
   return fmt::format(
       "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {0} {1}' width='{0}' height='{1}' "
-      "font-family='sans-serif' font-size='13' fill='#333'>\n"
+      "font-family='sans-serif' font-size='13' fill='#333' style='image-rendering:pixelated'>\n"
       "<rect width='{0}' height='{1}' fill='#fff'/>\n"
       "<text x='{2}' y='20' font-size='15' font-weight='600'>{3}</text>\n{4}\n{5}</svg>\n",
       kDrawingWidth, whole, kLeft, html_text(title), placed, entries);

@@ -40,7 +40,8 @@ MeasuredFile measured_of(const Json& row, const fs::path& directory) {
            .model = row.value("model", ""),
            .variant = row.value("variant", ""),
            .words = row.at("command")},
-          directory / row.at("file").get<std::string>()};
+          directory / row.at("file").get<std::string>(),
+          row.at("failed").get<bool>()};
 }
 
 }  // namespace
@@ -67,7 +68,7 @@ ResultsFile read_results(const fs::path& directory) {
     for (const Json& row : json.at("rows")) results.cells.push_back(cell_of(row, directory));
     if (json.contains("measurements"))
       for (const Json& row : json.at("measurements"))
-        if (row.contains("file")) results.measured.push_back(measured_of(row, directory));
+        results.measured.push_back(measured_of(row, directory));
   } catch (const Json::exception& error) {
     fail(file.string(), ": not as vla experiment writes it: ", error.what());
   }

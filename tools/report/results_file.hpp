@@ -27,7 +27,7 @@ struct ResultsFile {
   std::filesystem::path directory;
   std::string name, description, made_with;
   std::vector<CellResult> cells = {};
-  std::vector<MeasuredFile> measured = {};  ///< those that have been made
+  std::vector<MeasuredFile> measured = {};
   Table table = {};
 
   /// In the order of the file.

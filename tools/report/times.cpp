@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "framework/file.hpp"
 
@@ -98,23 +99,27 @@ std::string crossovers(const std::vector<LayerTime>& times) {
   for (const LayerTime& time : times)
     if (time.layer == kBaseline) baseline[time.length] = time.milliseconds;
   if (baseline.empty()) return "";
-  std::map<std::string, double> from;
-  for (const LayerTime& time : times)
-    if (const auto there = baseline.find(time.length);
-        there != baseline.end() && time.milliseconds < there->second)
-      from.emplace(time.layer, time.length);  // the first one counts
   std::string faster, others;
   for (const std::string& layer : names(times, &LayerTime::layer)) {
-    if (from.contains(layer))
-      faster += fmt::format("{}{} from T {}", faster.empty() ? "" : ", ", layer, from[layer]);
-    else if (layer != kBaseline)
-      others += (others.empty() ? "" : ", ") + layer;
+    if (layer == kBaseline) continue;
+    std::optional<double> from, last;  // faster from there on; the longest that both were tried at
+    for (const LayerTime& time : times) {  // in the order of their lengths
+      const auto there = baseline.find(time.length);
+      if (time.layer != layer || there == baseline.end()) continue;
+      last = time.length;
+      if (time.milliseconds >= there->second)
+        from.reset();
+      else if (!from)
+        from = time.length;
+    }
+    if (from)
+      faster += fmt::format("{}{} from T {} on", faster.empty() ? "" : ", ", layer, *from);
+    else if (last)
+      others += fmt::format("{}{} (to T {})", others.empty() ? "" : ", ", layer, *last);
   }
   std::string text;
   if (!faster.empty()) text += fmt::format("Faster than {}: {}.", kBaseline, faster);
-  if (!others.empty())
-    text += fmt::format("{}Not faster up to T {}: {}.", text.empty() ? "" : " ",
-                        baseline.rbegin()->first, others);
+  if (!others.empty()) text += fmt::format("{}Not faster: {}.", text.empty() ? "" : " ", others);
   return text;
 }
 
