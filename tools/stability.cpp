@@ -67,6 +67,12 @@ std::vector<Index> log_spaced(Index count, Index most) {
   return places;
 }
 
+std::vector<Index> StabilitySeries::places() const {
+  std::vector<Index> places = log_spaced(static_cast<Index>(numbers.size()), kMostPlaces);
+  for (Index& place : places) place *= step;
+  return places;
+}
+
 StabilityStates measure_states(const StabilityOptions& options) {
   const StabilityModel& model = stability_model(options.model);
   const RandomSequence sequence = sequence_of(options);
@@ -75,15 +81,10 @@ StabilityStates measure_states(const StabilityOptions& options) {
   const Diagnostics found = model.diagnose(
       sequence.read(0, options.time).to(DType::float64, Device{}), weights, {.every = every});
 
-  StabilityStates states;
-  states.every = every;
-  const std::vector<Index> places = log_spaced((options.time - 1) / every + 1, kMostPlaces);
-  for (Index place : places) states.tokens.push_back(place * every + 1);
-  const auto add = [&](const char* name, const Numbers& numbers, Index step) {
-    StabilitySeries series{.name = name, .values = {}, .range = {}, .last = numbers.back()};
-    for (double number : numbers) series.range.add(number);
-    for (Index place : places)
-      series.values.push_back(numbers[static_cast<std::size_t>(place * every / step)]);
+  StabilityStates states{.every = every, .series = {}};
+  const auto add = [&](const char* name, Numbers numbers, Index step) {
+    StabilitySeries series{.name = name, .step = step, .numbers = std::move(numbers), .range = {}};
+    for (double number : series.numbers) series.range.add(number);
     states.series.push_back(std::move(series));
   };
   add("memory_norm", numbers_of(found.memory_norm), 1);

@@ -31,22 +31,28 @@ struct NumberRange {
 /// A quantity of Diagnostics over time.
 struct StabilitySeries {
   std::string name;
-  std::vector<double> values;  ///< at StabilityStates::tokens
-  NumberRange range;           ///< over all tokens; of eigenvalues over all that were computed
-  double last;                 ///< after the last token
+  Index step;  ///< number i is of the token i step, counted from 0
+  std::vector<double> numbers;
+  NumberRange range;  ///< over all numbers
+
+  double last() const { return numbers.back(); }
+  /// At most kMostPlaces of the tokens that have a number, log-spaced, the first and the last among
+  /// them.
+  std::vector<Index> places() const;
+  /// After the token at `place`, one that has a number.
+  double at(Index place) const { return numbers[static_cast<std::size_t>(place / step)]; }
 };
 
 struct StabilityStates {
-  Index every = 1;            ///< tokens between two computations of eigenvalues
-  std::vector<Index> tokens;  ///< how many had been read
+  Index every = 1;  ///< tokens between two computations of eigenvalues
   std::vector<StabilitySeries> series;
 };
 
 /// One head reads one sequence, in float64 on the CPU: memory_norm, transition_norm,
 /// transition_radius, and with a penalty inverse_norm, smallest_eigenvalue and largest_eigenvalue
 /// of A, as Diagnostics has them. Eigenvalues are computed about 100 times, at the first token and
-/// the last and evenly between, or more often where the time less 1 has no such divisor; the series
-/// have at most kMostPlaces of those places. O(time d) memory. Throws Error for options that are
+/// the last and evenly between, or more often where the time less 1 has no such divisor; the others
+/// at every token. O(time d) memory. Throws Error for options that are
 /// not allowed.
 StabilityStates measure_states(const StabilityOptions& options);
 

@@ -1,6 +1,7 @@
 // vla stability
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -36,12 +37,15 @@ Json settings_json(const Request& request) {
 Json as_json(const Request& request, const StabilityStates& states) {
   Json json = settings_json(request);
   json["every"] = states.every;
-  json["tokens"] = states.tokens;
   for (const StabilitySeries& series : states.series) {
-    json["series"][series.name] = series.values;
+    Json& written = json["series"][series.name];
+    for (const Index place : series.places()) {
+      written["tokens"].push_back(place + 1);
+      written["numbers"].push_back(series.at(place));
+    }
     json["min"][series.name] = series.range.min;
     json["max"][series.name] = series.range.max;
-    json["last"][series.name] = series.last;
+    json["last"][series.name] = series.last();
   }
   return json;
 }
@@ -76,10 +80,13 @@ std::string table(const StabilityStates& states) {
     for (const StabilitySeries& series : states.series)
       text += fmt::format("{:>21.6g}", number_of(series));
   };
-  for (Index place : log_spaced(static_cast<Index>(states.tokens.size()), kTableRows)) {
-    const auto at = static_cast<std::size_t>(place);
-    row(std::to_string(states.tokens[at]),
-        [at](const StabilitySeries& series) { return series.values[at]; });
+  // Where there are eigenvalues there are all numbers.
+  const auto coarsest = std::ranges::max_element(states.series, {}, &StabilitySeries::step);
+  const Index count = static_cast<Index>(coarsest->numbers.size());
+  for (Index number : log_spaced(count, kTableRows)) {
+    const Index place = number * coarsest->step;
+    row(std::to_string(place + 1),
+        [place](const StabilitySeries& series) { return series.at(place); });
   }
   row("min", [](const StabilitySeries& series) { return series.range.min; });
   row("max", [](const StabilitySeries& series) { return series.range.max; });

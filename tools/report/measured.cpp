@@ -74,19 +74,22 @@ std::vector<double> numbers_in(const Json& list) {
   return numbers;
 }
 
-// The lines of a setting; `series` finds the numbers in a file, nothing where there are none.
-template <class Series>
+// Tokens, and numbers at them; nothing where there are none.
+using Series = std::pair<const Json*, const Json*>;
+
+// The lines of a setting; `series` finds the Series in a file.
+template <class SeriesOf>
 std::vector<Line> lines_of(const ResultsFile& experiment, const std::string& setting,
-                           const Series& series) {
+                           const SeriesOf& series) {
   std::vector<std::string> models;
   std::map<std::string, std::map<double, std::vector<double>>> at;
   for (const auto& [one, file, failed] : experiment.measured) {
     if (one.setting != setting || !std::filesystem::exists(file)) continue;
     const Json json = Json::parse(read_text(file), nullptr, false);
     try {
-      const Json* list = series(json);
-      if (!list) continue;
-      const std::vector<double> x = numbers_in(json.at("tokens")), y = numbers_in(*list);
+      const auto [tokens, numbers] = series(json);
+      if (!numbers) continue;
+      const std::vector<double> x = numbers_in(*tokens), y = numbers_in(*numbers);
       check(x.size() == y.size(), file.string(), ": ", x.size(), " tokens and ", y.size(),
             " numbers");
       if (!at.contains(one.model)) models.push_back(one.model);
@@ -104,17 +107,15 @@ std::vector<Line> lines_of(const ResultsFile& experiment, const std::string& set
   return lines;
 }
 
-// Norms are written down at the tokens that eigenvalues are computed at.
-std::string caption_of(const ResultsFile& experiment, const std::string& setting) {
-  std::string caption = "Bands from the lowest to the highest of the seeds.";
-  for (const auto& [one, file, failed] : experiment.measured) {
-    if (one.setting != setting || !std::filesystem::exists(file)) continue;
-    const Json json = Json::parse(read_text(file), nullptr, false);
-    if (json.is_object() && json.contains("every"))
-      caption += fmt::format(" A point every {} tokens.", json.at("every").dump());
-    break;
-  }
-  return caption;
+Series errors_in(const Json& json) {
+  if (!json.contains("error")) return {};
+  return {&json.at("tokens"), &json.at("error")};
+}
+
+Series series_in(const Json& json, const std::string& name) {
+  if (!json.contains("series") || !json.at("series").contains(name)) return {};
+  const Json& series = json.at("series").at(name);
+  return {&series.at("tokens"), &series.at("numbers")};
 }
 
 void add_stability(Page& page, const ResultsFile& experiment) {
@@ -127,26 +128,18 @@ void add_stability(Page& page, const ResultsFile& experiment) {
                  .y_label = "relative error",
                  .x_scale = Scale::by_span,
                  .y_scale = Scale::by_span,
-                 .lines = lines_of(experiment, setting,
-                                   [](const Json& json) {
-                                     return json.contains("error") ? &json.at("error") : nullptr;
-                                   }),
+                 .lines = lines_of(experiment, setting, errors_in),
                  .caption = "Of the outputs of a block, against float64."});
     for (const Quantity& quantity : kQuantities)
-      page.figure({.title = quantity.title + ", " + setting,
-                   .x_label = "tokens",
-                   .y_label = quantity.y_label,
-                   .x_scale = Scale::by_span,
-                   .y_scale = Scale::by_span,
-                   .lines = lines_of(experiment, setting,
-                                     [&](const Json& json) -> const Json* {
-                                       if (!json.contains("series")) return nullptr;
-                                       const Json& series = json.at("series");
-                                       return series.contains(quantity.name)
-                                                  ? &series.at(quantity.name)
-                                                  : nullptr;
-                                     }),
-                   .caption = caption_of(experiment, setting)});
+      page.figure(
+          {.title = quantity.title + ", " + setting,
+           .x_label = "tokens",
+           .y_label = quantity.y_label,
+           .x_scale = Scale::by_span,
+           .y_scale = Scale::by_span,
+           .lines = lines_of(experiment, setting,
+                             [&](const Json& json) { return series_in(json, quantity.name); }),
+           .caption = "Bands from the lowest to the highest of the seeds."});
   }
 }
 
