@@ -141,7 +141,7 @@ BOOST_AUTO_TEST_CASE(the_table_of_regression_refuses_other_files) {
   const fs::path file = plan.measurement_file(plan.measurements().front());
   std::ofstream(file) << "place,model,ridge,kalman\n1,2,x,3\n";
   BOOST_CHECK_EXCEPTION(plan.measured_table(), Error, [](const Error& error) {
-    return std::string(error.what()).find("'x' is no number") != std::string::npos;
+    return std::string(error.what()).find("'x' is not a number") != std::string::npos;
   });
   std::ofstream(file) << "";
   BOOST_CHECK_THROW(plan.measured_table(), Error);

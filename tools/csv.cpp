@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include "framework/check.hpp"
 #include "framework/file.hpp"
@@ -40,6 +42,24 @@ std::string take_word(const std::string& text, std::size_t& at) {
   return word;
 }
 
+std::size_t column_of(const Table& table, const std::string& name,
+                      const std::filesystem::path& file) {
+  const auto& head = table.front();
+  const auto found = std::ranges::find(head, name);
+  std::string known;
+  for (const std::string& word : head) known += (known.empty() ? "" : ", ") + word;
+  check(found != head.end(), file.string(), ": no column '", name, "'; there are: ", known);
+  return static_cast<std::size_t>(found - head.begin());
+}
+
+double number_of(const std::string& word, const std::filesystem::path& file, std::size_t row) {
+  if (word.empty()) return std::nan("");
+  char* end = nullptr;
+  const double number = std::strtod(word.c_str(), &end);
+  check(*end == '\0', file.string(), ", line ", row + 1, ": '", word, "' is not a number");
+  return number;
+}
+
 }  // namespace
 
 std::string csv_text(const Table& table) {
@@ -64,6 +84,15 @@ Table read_csv(const std::filesystem::path& file) {
   }
   check(!table.empty(), file.string(), " is empty; a table with a head is needed");
   return table;
+}
+
+std::vector<double> csv_column(const Table& table, const std::string& name,
+                               const std::filesystem::path& file) {
+  const std::size_t column = column_of(table, name, file);
+  std::vector<double> numbers;
+  for (std::size_t row = 1; row < table.size(); ++row)
+    numbers.push_back(number_of(table[row][column], file, row));
+  return numbers;
 }
 
 std::string csv_number(double number) {

@@ -21,22 +21,13 @@ struct Request {
   InsidesOptions insides;
 };
 
-// Columns as wide as their widest entry; words to the left, numbers to the right.
-void print_table(const Table& rows, std::size_t word_columns) {
-  std::vector<std::size_t> widths(rows.front().size(), 0);
-  for (const auto& row : rows)
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  for (const auto& row : rows) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i)
-      line += i < word_columns ? fmt::format("{:<{}}  ", row[i], widths[i])
-                               : fmt::format("{:>{}}  ", row[i], widths[i]);
-    std::cout << line.substr(0, line.find_last_not_of(' ') + 1) << "\n";
-  }
-}
-
 void print_tables(const ReportSources& sources) {
-  if (!sources.runs.empty()) print_table(run_table(sources.runs), kWordColumns);
+  if (!sources.runs.empty()) {
+    const Table table = run_table(sources.runs);
+    std::vector<bool> to_the_right(table.front().size(), true);
+    std::fill_n(to_the_right.begin(), kWordColumns, false);
+    std::cout << aligned(table, to_the_right);
+  }
   for (const ResultsFile& experiment : sources.experiments) std::cout << aligned(experiment.table);
 }
 

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <numeric>
 
 namespace vla {
@@ -53,18 +52,9 @@ std::vector<double> means(const std::vector<RegressionErrors>& seeds,
 }
 
 std::vector<std::string> words_of(const RegressionCell& cell) {
+  const std::string seeds = seeds_text(cell.seeds.size(), cell.wanted, cell.failed);
   if (cell.seeds.empty())
-    return {cell.setting,
-            cell.model,
-            "-",
-            "-",
-            "-",
-            "-",
-            "-",
-            "-",
-            "-",
-            "-",
-            seeds_text(0, cell.wanted, cell.failed)};
+    return {cell.setting, cell.model, "-", "-", "-", "-", "-", "-", "-", "-", seeds};
   const auto number = [](double value) { return fmt::format("{:.4f}", value); };
   const std::vector<double> errors = means(cell.seeds, &RegressionErrors::model);
   const double kalman = mean_of(means(cell.seeds, &RegressionErrors::kalman));
@@ -80,7 +70,7 @@ std::vector<std::string> words_of(const RegressionCell& cell) {
           number(mean_of(means(cell.seeds, &RegressionErrors::ridge))),
           number(kalman),
           fmt::format("{:.2f}", mean_of(errors) / kalman),
-          seeds_text(cell.seeds.size(), cell.wanted, cell.failed)};
+          seeds};
 }
 
 Table table(const std::vector<MeasuredFile>& files) {
@@ -93,22 +83,10 @@ Table table(const std::vector<MeasuredFile>& files) {
 }  // namespace
 
 RegressionErrors read_regression(const std::filesystem::path& file) {
-  const Table rows = read_csv(file);
-  check(rows.front() == std::vector<std::string>{"place", "model", "ridge", "kalman"} &&
-            rows.size() > 1,
-        file.string(), ": no result of vla regression");
-  RegressionErrors errors;
-  for (std::size_t i = 1; i < rows.size(); ++i) {
-    std::vector<double>* const parts[] = {&errors.model, &errors.ridge, &errors.kalman};
-    for (std::size_t j = 0; j < 3; ++j) {
-      const std::string& word = rows[i][j + 1];
-      double& value = parts[j]->emplace_back();
-      const auto [end, problem] = std::from_chars(word.data(), word.data() + word.size(), value);
-      check(problem == std::errc() && end == word.data() + word.size(), file.string(), ": '", word,
-            "' is no number");
-    }
-  }
-  return errors;
+  const Table table = read_csv(file);
+  check(table.size() > 1, file.string(), ": no place in it; vla regression writes one or more");
+  return {csv_column(table, "model", file), csv_column(table, "ridge", file),
+          csv_column(table, "kalman", file)};
 }
 
 double mean_of(const std::vector<double>& numbers) {

@@ -157,21 +157,26 @@ Table result_table(const std::vector<ResultRow>& rows) {
   return table;
 }
 
-std::string aligned(const Table& table) {
+std::vector<bool> number_columns(const Table& table) {
+  std::vector<bool> numbers;
+  for (std::size_t i = 0; i < table.front().size(); ++i)
+    numbers.push_back(std::all_of(table.begin() + 1, table.end(),
+                                  [i](const auto& row) { return is_number(row[i]); }));
+  return numbers;
+}
+
+std::string aligned(const Table& table) { return aligned(table, number_columns(table)); }
+
+std::string aligned(const Table& table, const std::vector<bool>& to_the_right) {
   std::vector<std::size_t> widths(table.front().size(), 0);
-  std::vector<bool> numbers(table.front().size(), true);
-  for (std::size_t row = 0; row < table.size(); ++row) {
-    for (std::size_t i = 0; i < widths.size(); ++i) {
-      widths[i] = std::max(widths[i], table[row][i].size());
-      if (row > 0 && !is_number(table[row][i])) numbers[i] = false;
-    }
-  }
+  for (const auto& row : table)
+    for (std::size_t i = 0; i < widths.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
   std::string text;
   for (const auto& row : table) {
     std::string line;
     for (std::size_t i = 0; i < widths.size(); ++i)
-      line += numbers[i] ? fmt::format("{:>{}}  ", row[i], widths[i])
-                         : fmt::format("{:<{}}  ", row[i], widths[i]);
+      line += to_the_right[i] ? fmt::format("{:>{}}  ", row[i], widths[i])
+                              : fmt::format("{:<{}}  ", row[i], widths[i]);
     text += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
   }
   return text;

@@ -2,32 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <numeric>
 
 namespace vla {
-namespace {
-
-std::size_t column_of(const Table& table, const std::string& name,
-                      const std::filesystem::path& file) {
-  const auto& head = table.front();
-  const auto found = std::ranges::find(head, name);
-  std::string known;
-  for (const std::string& word : head) known += (known.empty() ? "" : ", ") + word;
-  check(found != head.end(), file.string(), ": no column '", name, "'; there are: ", known);
-  return static_cast<std::size_t>(found - head.begin());
-}
-
-double number_of(const std::string& word, const std::filesystem::path& file, std::size_t row) {
-  if (word.empty()) return std::nan("");
-  char* end = nullptr;
-  const double number = std::strtod(word.c_str(), &end);
-  check(*end == '\0', file.string(), ", line ", row + 1, ": '", word, "' is not a number");
-  return number;
-}
-
-}  // namespace
-
 void Line::add(double at, const std::vector<double>& numbers) {
   if (numbers.empty()) return;
   const auto [least, most] = std::ranges::minmax(numbers);
@@ -69,14 +46,14 @@ Table table_of(const HeatMap& map) {
 LineFigure figure_of_csv(const std::filesystem::path& file, const std::string& x,
                          const std::vector<std::string>& ys, LineFigure rest) {
   const Table table = read_csv(file);
-  const std::size_t x_column = column_of(table, x, file);
+  const std::vector<double> places = csv_column(table, x, file);
   for (const std::string& y : ys) {
-    const std::size_t y_column = column_of(table, y, file);
+    const std::vector<double> numbers = csv_column(table, y, file);
     Line line{.label = y};
-    for (std::size_t row = 1; row < table.size(); ++row) {
-      if (table[row][x_column].empty() || table[row][y_column].empty()) continue;
-      line.x.push_back(number_of(table[row][x_column], file, row));
-      line.y.push_back(number_of(table[row][y_column], file, row));
+    for (std::size_t row = 0; row < places.size(); ++row) {
+      if (std::isnan(places[row]) || std::isnan(numbers[row])) continue;
+      line.x.push_back(places[row]);
+      line.y.push_back(numbers[row]);
     }
     rest.lines.push_back(std::move(line));
   }

@@ -6,6 +6,7 @@
 #include <cctype>
 
 #include "framework/file.hpp"
+#include "tools/experiments/table.hpp"
 #include "tools/report/drawing.hpp"
 
 namespace vla {
@@ -45,16 +46,6 @@ a { color: #0b5cad; }
 )";
 
 constexpr std::size_t kLongTable = 25;  // of more rows it is shown on demand
-
-bool is_number(const std::string& word) {
-  return word == "-" ||
-         (!word.empty() && word.find_first_not_of("0123456789.e-+") == std::string::npos);
-}
-
-bool is_number_column(const Table& table, std::size_t i) {
-  return std::all_of(table.begin() + 1, table.end(),
-                     [&](const auto& row) { return is_number(row[i]); });
-}
 
 // What stands between two backquotes is code.
 std::string text_with_code(const std::string& text) {
@@ -133,9 +124,7 @@ void Page::paragraph(const std::string& text) {
 
 void Page::table(const Table& table) {
   close_figures();
-  std::vector<bool> numbers;
-  for (std::size_t i = 0; i < table.front().size(); ++i)
-    numbers.push_back(is_number_column(table, i));
+  const std::vector<bool> numbers = number_columns(table);
   const bool folded = table.size() > kLongTable;
   if (folded)
     body_ += fmt::format("<details><summary>Table of {} rows</summary>\n", table.size() - 1);
