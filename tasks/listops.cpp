@@ -14,8 +14,8 @@ constexpr Index kChanceExamples = 5000;
 
 void write_example(std::span<const std::uint8_t> expression, std::span<Index> tokens,
                    std::span<Index> targets) {
-  std::ranges::copy(expression, tokens.last(expression.size()).begin());
-  targets.back() = kListOpsZero + listops_value(expression);
+  std::ranges::copy(expression, tokens.begin());
+  targets[expression.size() - 1] = kListOpsZero + listops_value(expression);
 }
 
 // How often each value comes.

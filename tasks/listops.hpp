@@ -15,8 +15,8 @@ struct ListOpsOptions {
   std::string held_out = "val";  ///< of the data: val or test
 };
 
-/// T tokens: padding (0), then an expression, which ends at the last place, where its value is
-/// asked for, as the token of that digit; see listops_expression.hpp for the tokens and for how
+/// T tokens: an expression, then padding (0). The value is asked for at the expression's last
+/// symbol, as the token of that digit; see listops_expression.hpp for the tokens and for how
 /// expressions are drawn. Drawn ones count if size_above < size < T.
 ///
 /// With `data` they come from basic_train.tsv, and the held-out ones from basic_`held_out`.tsv,

@@ -97,7 +97,7 @@ BOOST_AUTO_TEST_CASE(examples_come_from_the_files) {
         if (const Index token = batch.tokens.at<Index>({b, t}); token != 0)
           expression.push_back(static_cast<std::uint8_t>(token));
       texts.insert(listops_text(expression));
-      BOOST_TEST(batch.targets.at<Index>({b, batch.targets.size(1) - 1}) ==
+      BOOST_TEST(batch.targets.at<Index>({b, std::ssize(expression) - 1}) ==
                  1 + listops_value(expression));
     }
     return texts;

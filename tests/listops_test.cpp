@@ -225,17 +225,18 @@ BOOST_AUTO_TEST_CASE(expressions_follow_the_grammar) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(an_example_ends_with_its_expression_and_asks_for_the_value_there) {
+BOOST_AUTO_TEST_CASE(an_example_begins_with_its_expression_and_asks_for_the_value_at_its_end) {
   for (const ListOpsOptions& options : {ListOpsOptions{}, ListOpsOptions{.length = 40},
                                         ListOpsOptions{.length = 12, .size_above = 1}}) {
     const ListOps task(options);
     BOOST_TEST(task.vocabulary() == 16);
     for (const TaskExample& example : task_examples(task, 40)) {
-      const auto start = std::ranges::find_if(example.tokens, [](Index t) { return t != 0; });
-      const ListOpsExpression expression(start, example.tokens.end());
+      const auto end = std::ranges::find(example.tokens, 0);
+      const ListOpsExpression expression(example.tokens.begin(), end);
       const auto size = static_cast<Index>(expression.size());
       BOOST_TEST((size > task.options().size_above && size < options.length));
-      BOOST_TEST(example.targets.back() == 1 + listops_value(expression));
+      BOOST_TEST(std::all_of(end, example.tokens.end(), [](Index t) { return t == kListOpsPad; }));
+      BOOST_TEST(example.targets.at(expression.size() - 1) == 1 + listops_value(expression));
       BOOST_TEST(std::count(example.targets.begin(), example.targets.end(), kIgnoredTarget) ==
                  options.length - 1);
     }
@@ -250,7 +251,7 @@ BOOST_AUTO_TEST_CASE(chance_is_what_the_best_constant_guess_reaches) {
     constexpr Index kExamples = 1000;
     for (int part = 0; part < 4; ++part)
       for (const TaskExample& example : task_examples(task, kExamples / 4, 10 + part))
-        ++counts[example.targets.back()];
+        ++counts[*std::ranges::max_element(example.targets)];
     const double best = std::ranges::max_element(counts, {}, [](const auto& entry) {
                           return entry.second;
                         })->second;

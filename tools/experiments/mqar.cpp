@@ -91,8 +91,10 @@ std::vector<ExperimentGroup> length_groups(bool quick) {
   for (const Index length : {64, 128, 256, 512}) longer.push_back(at_length(length));
   for (const Index length : {1024, 2048, 4096})
     longer.push_back(at_length(length, "--examples 200 --batch 8"));
-  groups.push_back(
-      {"from-T-64", task + " --length 64 --no-positions", usual_models(), rates, 3, longer});
+  // What is asked is written too: does it help to forget that?
+  std::vector<NamedWords> models = usual_models();
+  models.push_back({"vla-forgets", "--model vla --forget"});
+  groups.push_back({"from-T-64", task + " --length 64 --no-positions", models, rates, 3, longer});
   return groups;
 }
 
