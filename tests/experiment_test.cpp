@@ -107,6 +107,25 @@ BOOST_AUTO_TEST_CASE(what_is_there_is_not_done_again) {
     BOOST_TEST((path.starts_with(lost.directory.string()) || times.at(path) == time), path);
 }
 
+BOOST_AUTO_TEST_CASE(the_table_keeps_what_was_asked_for_before) {
+  const Place place;
+  ExperimentOptions options = options_in(place);
+  options.quick = true;
+  options.steps = 3;
+  options.settings = "prefix-10";
+  options.models = "linear";
+  const Experiment copy = find_experiment("copy");
+  BOOST_TEST(run(ExperimentPlan(copy, options)).to_its_end);
+  options.models = "deltanet";
+  const ExperimentPlan second(copy, options);
+  BOOST_TEST(second.cells().size() == 1);
+  BOOST_TEST(run(second).to_its_end);
+  const std::string table = read(second.directory() / "table.csv");
+  BOOST_TEST((table.find("prefix-10,linear,") != std::string::npos), table);
+  BOOST_TEST((table.find("prefix-10,deltanet,") != std::string::npos), table);
+  BOOST_TEST(std::ranges::count(table, '\n') == 3);
+}
+
 BOOST_AUTO_TEST_CASE(a_run_that_was_cut_off_goes_on) {
   const Place place;
   ExperimentOptions options = options_in(place);

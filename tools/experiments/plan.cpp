@@ -18,29 +18,20 @@ namespace fs = std::filesystem;
 constexpr Index kJobsOnCuda = 4;
 constexpr Index kMostJobs = 256;
 
-// The names of an option, with commas between; none: all there are.
-class Chosen {
- public:
-  Chosen(const char* option, const std::string& list, const std::vector<std::string>& known) {
-    if (list.empty()) {
-      names_.insert(known.begin(), known.end());
-      return;
-    }
-    std::string allowed;
-    std::set<std::string> told;
-    for (const std::string& name : known)
-      if (told.insert(name).second) allowed += (allowed.empty() ? "" : ", ") + name;
-    for (const std::string& name : split_list(list)) {
-      check(std::ranges::find(known, name) != known.end(), "--", option, " '", name,
-            "' is not known here; allowed: ", allowed);
-      names_.insert(name);
-    }
+// The names that an option lists with commas between; all that are known if it lists none.
+std::set<std::string> chosen_names(const char* option, const std::string& list,
+                                   const std::vector<std::string>& known) {
+  if (list.empty()) return {known.begin(), known.end()};
+  std::string allowed;
+  std::set<std::string> told, names;
+  for (const std::string& name : known)
+    if (told.insert(name).second) allowed += (allowed.empty() ? "" : ", ") + name;
+  for (const std::string& name : split_list(list)) {
+    check(told.contains(name), "--", option, " '", name, "' is not known here; allowed: ", allowed);
+    names.insert(name);
   }
-  bool has(const std::string& name) const { return names_.contains(name); }
-
- private:
-  std::set<std::string> names_;
-};
+  return names;
+}
 
 void append(Words& words, const Words& more) {
   words.insert(words.end(), more.begin(), more.end());
@@ -89,7 +80,7 @@ ExperimentPlan::ExperimentPlan(const Experiment& experiment, const ExperimentOpt
   if (experiment.groups) groups_ = experiment.groups(options.quick);
   if (experiment.measurements) measurements_ = experiment.measurements(options.quick);
   table_ = experiment.table;
-  keep_chosen();
+  choose();
   const Index cores = thread_count();
   jobs_ = options.jobs > 0 ? options.jobs : cuda_ ? kJobsOnCuda : cores;
   threads_ = std::max<Index>(1, cores / jobs_);
@@ -108,7 +99,7 @@ ExperimentPlan::ExperimentPlan(const Experiment& experiment, const ExperimentOpt
     for (const ExperimentRun& run : search(cell)) settings_of_words(run.words);
 }
 
-void ExperimentPlan::keep_chosen() {
+void ExperimentPlan::choose() {
   std::vector<std::string> settings, models;
   for (const ExperimentGroup& group : groups_) {
     settings.push_back(group.name);
@@ -120,20 +111,44 @@ void ExperimentPlan::keep_chosen() {
   }
   check(!models.empty() || options_.models.empty(), "--models is not for experiment ", name_,
         ", which measures all of them");
-  const Chosen setting("settings", options_.settings, settings);
-  const Chosen model("models", options_.models, models);
-  std::erase_if(measurements_, [&](const Measurement& one) {
-    return !setting.has(one.setting) || (!one.model.empty() && !model.has(one.model));
-  });
-  std::erase_if(groups_, [&](const ExperimentGroup& group) { return !setting.has(group.name); });
-  for (ExperimentGroup& group : groups_)
-    std::erase_if(group.models, [&](const NamedWords& one) { return !model.has(one.name); });
+  settings_ = chosen_names("settings", options_.settings, settings);
+  models_ = chosen_names("models", options_.models, models);
+}
+
+bool ExperimentPlan::chosen(const std::string& setting, const std::string& model) const {
+  return settings_.contains(setting) && (model.empty() || models_.contains(model));
 }
 
 std::vector<ExperimentCell> ExperimentPlan::cells() const {
   std::vector<ExperimentCell> result;
   for (const ExperimentGroup& group : groups_)
-    for (const NamedWords& model : group.models) result.push_back({&group, &model});
+    for (const NamedWords& model : group.models)
+      if (chosen(group.name, model.name)) result.push_back({&group, &model});
+  return result;
+}
+
+std::vector<ExperimentCell> ExperimentPlan::known_cells() const {
+  std::vector<ExperimentCell> result;
+  for (const ExperimentGroup& group : groups_)
+    for (const NamedWords& model : group.models)
+      if (chosen(group.name, model.name) || fs::exists(directory_ / group.name / model.name))
+        result.push_back({&group, &model});
+  return result;
+}
+
+std::vector<Measurement> ExperimentPlan::measurements() const {
+  std::vector<Measurement> result;
+  for (const Measurement& one : measurements_)
+    if (chosen(one.setting, one.model)) result.push_back(one);
+  return result;
+}
+
+std::vector<Measurement> ExperimentPlan::known_measurements() const {
+  std::vector<Measurement> result;
+  for (const Measurement& one : measurements_)
+    if (const fs::path file = measurement_file(one);
+        chosen(one.setting, one.model) || fs::exists(file) || kept_failure(file))
+      result.push_back(one);
   return result;
 }
 
@@ -216,7 +231,7 @@ fs::path ExperimentPlan::measurement_file(const Measurement& measurement) const 
 
 Table ExperimentPlan::measured_table() const {
   std::vector<MeasuredFile> files;
-  for (const Measurement& one : measurements_) {
+  for (const Measurement& one : known_measurements()) {
     const fs::path file = measurement_file(one);
     files.push_back({one, file, kept_failure(file).has_value()});
   }

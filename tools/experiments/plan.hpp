@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -59,11 +60,14 @@ class ExperimentPlan {
   const std::string& description() const { return description_; }
   const ExperimentOptions& options() const { return options_; }
   const std::filesystem::path& directory() const { return directory_; }
-  const std::vector<ExperimentGroup>& groups() const { return groups_; }
-  const std::vector<Measurement>& measurements() const { return measurements_; }
-  /// Of the measurements, if that is what the experiment has.
-  Table measured_table() const;
+  /// What the options ask for; an experiment has either.
   std::vector<ExperimentCell> cells() const;
+  std::vector<Measurement> measurements() const;
+  /// The same, and whatever else the directory holds something of.
+  std::vector<ExperimentCell> known_cells() const;
+  std::vector<Measurement> known_measurements() const;
+  /// Of known_measurements().
+  Table measured_table() const;
   Index jobs() const { return jobs_; }
   /// CPU threads of each of them.
   Index threads() const { return threads_; }
@@ -89,7 +93,8 @@ class ExperimentPlan {
 
  private:
   ExperimentRun run(const ExperimentCell& cell, const std::string& rate, Index seed) const;
-  void keep_chosen();
+  void choose();
+  bool chosen(const std::string& setting, const std::string& model) const;
   void check_same_settings(const ExperimentRun& run) const;
   Words computing_words() const;
 
@@ -98,6 +103,7 @@ class ExperimentPlan {
   std::filesystem::path directory_;
   std::vector<ExperimentGroup> groups_;
   std::vector<Measurement> measurements_;
+  std::set<std::string> settings_, models_;  // names that were chosen
   std::function<Table(const std::vector<MeasuredFile>&)> table_;
   Index jobs_ = 1, threads_ = 1;
   bool cuda_ = false;

@@ -96,7 +96,7 @@ double ResultRow::highest() const {
 
 std::vector<CellResults> all_results(const ExperimentPlan& plan, const Failures& failures) {
   std::vector<CellResults> results;
-  for (const ExperimentCell& cell : plan.cells())
+  for (const ExperimentCell& cell : plan.known_cells())
     results.push_back(results_of(plan, cell, failures));
   return results;
 }

@@ -30,6 +30,7 @@ struct CellResults {
   bool search_failed = false;       ///< there is no rate at which the model can be trained
 };
 
+/// Of plan.known_cells().
 std::vector<CellResults> all_results(const ExperimentPlan& plan, const Failures& failures);
 
 /// A row of the table: a model in a group, as trained or evaluated on other sizes.

@@ -135,7 +135,7 @@ std::vector<std::string> failure_lines(const ExperimentPlan& plan,
             const std::optional<std::string> failure = kept_failure(file))
           lines[file.string()] = *failure;
   }
-  for (const Measurement& one : plan.measurements())
+  for (const Measurement& one : plan.known_measurements())
     if (const fs::path file = plan.measurement_file(one);
         const std::optional<std::string> failure = kept_failure(file))
       lines[file.string()] = *failure;
@@ -196,7 +196,7 @@ std::string markdown(const Table& table) {
 
 std::string write_results(const ExperimentPlan& plan, const Failures& failures) {
   const std::vector<CellResults> results = all_results(plan, failures);
-  const Table table = plan.measurements().empty()
+  const Table table = plan.known_measurements().empty()
                           ? result_table(result_rows(plan, results, failures))
                           : plan.measured_table();
   std::string failed;
@@ -207,7 +207,7 @@ std::string write_results(const ExperimentPlan& plan, const Failures& failures) 
                {"made_with", head(plan)},
                {"rows", Json::array()}};
   for (const CellResults& cell : results) json["rows"].push_back(as_json(plan, cell));
-  for (const Measurement& one : plan.measurements())
+  for (const Measurement& one : plan.known_measurements())
     json["measurements"].push_back(as_json(plan, one));
   write_text(plan.directory() / "table.md", "# " + plan.name() + "\n\n" + plan.description() +
                                                 "\n\n" + head(plan) + "\n\n" + markdown(table) +

@@ -19,8 +19,8 @@ std::string aligned(const Table& table);
 std::string aligned(const Table& table, const std::vector<bool>& to_the_right);
 std::string markdown(const Table& table);
 
-/// Writes table.md, table.csv and results.json to the experiment's directory, and returns the
-/// table as text with what failed below it.
+/// Writes table.md, table.csv and results.json to the experiment's directory, of all that it holds
+/// and what is asked for; returns the table as text with what failed below it.
 std::string write_results(const ExperimentPlan& plan, const Failures& failures);
 
 }  // namespace vla
