@@ -1,6 +1,7 @@
 // Experiments that measure: each measurement is a command with a file, made once.
 #include <boost/test/unit_test.hpp>
 #include <filesystem>
+#include <fstream>
 #include <sstream>
 
 #include "tests/program.hpp"
@@ -145,6 +146,54 @@ BOOST_AUTO_TEST_CASE(the_table_of_regression_refuses_other_files) {
   });
   std::ofstream(file) << "";
   BOOST_CHECK_THROW(plan.measured_table(), Error);
+}
+
+// The mean and the spread of the seeds, a row for a model in a setting.
+BOOST_AUTO_TEST_CASE(the_table_of_stability_sums_up_seeds) {
+  const Place place;
+  ExperimentOptions options = options_in(place);
+  options.steps = 0;
+  options.settings = "random-T-1000,streamed-repeated-T-1000000";
+  options.models = "deltanet";
+  const ExperimentPlan plan(find_experiment("stability"), options);
+  const std::vector<Measurement> seeds = plan.measurements();
+  BOOST_REQUIRE(seeds.size() == 6);
+  const auto write = [&](std::size_t i, const std::string& text) {
+    const fs::path file = plan.measurement_file(seeds[i]);
+    fs::create_directories(file.parent_path());
+    std::ofstream(file) << text;
+  };
+  const auto states = [](const char* norm) {
+    return R"({"min": {}, "max": {"memory_norm": 9}, "last": {"memory_norm": )" +
+           std::string(norm) + "}}";
+  };
+  write(0, states("2"));
+  write(1, states("4.5"));
+  write(3, R"({"largest": {"error": 0.25}})");
+  const Table table = plan.measured_table();
+  BOOST_REQUIRE(table.size() == 3);
+  const std::vector<std::string> state = {
+      "random-T-1000", "deltanet", "3.25 (2-4.5)", "9 (9-9)", "-", "-", "-", "-", "-", "-",
+      "2 of 3"};
+  const std::vector<std::string> streamed = {"streamed-repeated-T-1000000",
+                                             "deltanet",
+                                             "-",
+                                             "-",
+                                             "-",
+                                             "-",
+                                             "-",
+                                             "-",
+                                             "-",
+                                             "0.25",
+                                             "1 of 3"};
+  BOOST_TEST(table[1] == state, boost::test_tools::per_element());
+  BOOST_TEST(table[2] == streamed, boost::test_tools::per_element());
+  write(2, states("null"));  // not finite
+  BOOST_TEST(plan.measured_table()[1][2] == "not finite");
+  write(2, "[]");
+  BOOST_CHECK_EXCEPTION(plan.measured_table(), Error, [](const Error& error) {
+    return std::string(error.what()).ends_with("seed-3.json: no result of vla stability");
+  });
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -65,8 +65,9 @@ std::string head(const ExperimentPlan& plan) {
   if (!options.models.empty()) command += " --models " + options.models;
   if (options.device != "cpu") command += " --device " + options.device;
   if (options.precision != "float32") command += " --precision " + options.precision;
-  return fmt::format("`{}`, version {}, on {}, {} at a time, {:%Y-%m-%d}", command, VLA_VERSION,
-                     machine_text(plan), plan.jobs(), fmt::localtime(std::time(nullptr)));
+  return fmt::format("Last call: `{}`, version {}, on {}, {} at a time, {:%Y-%m-%d}", command,
+                     VLA_VERSION, machine_text(plan), plan.jobs(),
+                     fmt::localtime(std::time(nullptr)));
 }
 
 Json as_json(const Found& one) {

@@ -73,7 +73,7 @@ void add_experiment_curves(Page& page, const ResultsFile& experiment) {
 void add_experiment(Page& page, const ResultsFile& experiment) {
   page.section(experiment.name);
   page.paragraph(experiment.description + ".");
-  page.paragraph("Made with " + experiment.made_with + ".");
+  page.paragraph(experiment.made_with + ".");
   add_table(page, experiment.table);
   add_size_figures(page, experiment);
   add_time_figures(page, experiment.directory);
