@@ -1,28 +1,19 @@
-// vla inspect
+// vla inspect penalty, memory and attention: what a layer does on an example.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <iostream>
-#include <memory>
-#include <optional>
+#include <map>
 
 #include "framework/file.hpp"
 #include "framework/safetensors.hpp"
-#include "tools/command_line.hpp"
+#include "tools/inspect.hpp"
 #include "tools/look.hpp"
 
 namespace vla {
 namespace {
-
-struct Request {
-  std::string view, run, out;
-  Index layer = 0;
-  Index head = -1;
-  Index every = 1;
-  std::optional<std::uint64_t> seed;  // none: the run's
-};
 
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
@@ -76,12 +67,11 @@ constexpr std::array kViews{
 };
 
 const View& view_of(const std::string& name) {
-  std::string allowed;
-  for (const View& view : kViews) {
+  for (const View& view : kViews)
     if (view.name == name) return view;
-    allowed += (allowed.empty() ? "" : ", ") + std::string(view.name);
-  }
-  fail("inspect: '", name, "' cannot be looked at; allowed: ", allowed);
+  fail("inspect: '", name,
+       "' cannot be looked at; allowed: penalty, memory, attention, gradients, "
+       "graph");
 }
 
 // Number of token t and head h of a series, every `every`-th token of which may be all there is.
@@ -162,7 +152,9 @@ void write_files(const std::filesystem::path& folder, const std::string& name,
   std::cout << fmt::format("wrote {0}.csv and {0}.safetensors\n", (folder / name).string());
 }
 
-int run_inspect(const Request& request) {
+}  // namespace
+
+int inspect_layer(const InspectRequest& request) {
   const View& view = view_of(request.view);
   check(request.every >= 1, "--every ", request.every, " is not allowed; 1 or more");
   const RunDirectory run(request.run);
@@ -190,35 +182,6 @@ int run_inspect(const Request& request) {
                  {"every", std::to_string(request.every)},
                  {"seed", std::to_string(look.seed)}});
   return 0;
-}
-
-}  // namespace
-
-Command inspect_command(CLI::App& program) {
-  CLI::App* app = program.add_subcommand(
-      "inspect", "Look into a trained model while it reads an example: penalty, memory, attention");
-  app->footer(
-      "Example:\n  vla inspect penalty runs/first --layer 1 --every 10 --out inside\n"
-      "Prints the smallest, middle and largest number over time of each head. With --out also\n"
-      "NAME.csv, a row a token and head, and NAME.safetensors, which has all heads and, for "
-      "memory\n"
-      "and attention, the T x T maps. What the quantities are: models/README.md, Diagnostics.");
-  const auto request = std::make_shared<Request>();
-  const auto seed = std::make_shared<std::uint64_t>(0);
-  app->add_option("view", request->view, "penalty, memory or attention")
-      ->type_name("VIEW")
-      ->required();
-  app->add_option("run", request->run, "directory of the run")->type_name("RUN")->required();
-  add_setting(*app, "layer", request->layer, "which layer, from 0");
-  add_setting(*app, "head", request->head, "only this head, from 0; -1: all");
-  add_setting(*app, "every", request->every, "tokens between two eigenvalue computations");
-  add_setting(*app, "out", request->out, "directory for the files; none: no files");
-  const CLI::Option* given =
-      add_setting(*app, "seed", *seed, "of the example")->default_str("as trained");
-  return {app, [request, seed, given] {
-            if (given->count() > 0) request->seed = *seed;
-            return run_inspect(*request);
-          }};
 }
 
 }  // namespace vla
