@@ -1,8 +1,10 @@
 // The framework in one header.
 #pragma once
 
+#include "framework/anomaly.hpp"
 #include "framework/checkpoint.hpp"
 #include "framework/gradcheck.hpp"
+#include "framework/gradient_report.hpp"
 #include "framework/nn/layers.hpp"
 #include "framework/nn/module.hpp"
 #include "framework/ops/argmax.hpp"
@@ -19,6 +21,9 @@
 #include "framework/ops/softmax.hpp"
 #include "framework/optim/optimizer.hpp"
 #include "framework/optim/schedule.hpp"
+#include "framework/profiler.hpp"
 #include "framework/random.hpp"
+#include "framework/recompute.hpp"
 #include "framework/tape.hpp"
+#include "framework/tape_picture.hpp"
 #include "framework/tensor.hpp"

@@ -5,9 +5,17 @@
 #include <numeric>
 
 namespace vla {
+namespace {
+
+thread_local std::uint64_t reserved_words = 0;
+
+}  // namespace
+
+std::uint64_t words_reserved() { return reserved_words; }
 
 RandomState Rng::reserve(std::uint64_t words) {
   RandomState begin = state_;
+  reserved_words += words;
   state_.position += words;
   return begin;
 }

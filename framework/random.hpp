@@ -84,4 +84,8 @@ class Rng {
   std::array<std::uint32_t, 4> cached_words_{};
 };
 
+/// Words that this thread has reserved so far, of whatever stream: whether a function draws random
+/// numbers in its ops shows in it.
+std::uint64_t words_reserved();
+
 }  // namespace vla

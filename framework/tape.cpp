@@ -3,84 +3,15 @@
 #include <algorithm>
 #include <atomic>
 
+#include "framework/op_observer.hpp"
+
 namespace vla {
 namespace {
 
 thread_local Tape* innermost = nullptr;
 std::atomic<std::uint64_t> next_serial{1};
 
-std::string located(const std::string& op, CallSite site) {
-  return site.line ? concatenate(op, " (called at ", site.file, ":", site.line, ")") : op;
-}
-
 }  // namespace
-
-Var::Var(Tensor value) : state_(std::make_shared<State>()) { state_->value = std::move(value); }
-
-Var Var::parameter(Tensor value, std::string name) {
-  check(value.defined() && is_floating(value.dtype()), "parameter '", name,
-        "': a floating tensor is needed");
-  Var result(std::move(value));
-  result.state_->name = std::move(name);
-  result.state_->requires_gradient = true;
-  return result;
-}
-
-const Tensor& Var::value() const {
-  check(defined(), "use of a variable that is not defined");
-  return state_->value;
-}
-
-Tensor& Var::mutable_value() {
-  check(defined(), "use of a variable that is not defined");
-  return state_->value;
-}
-
-bool Var::requires_gradient() const { return state_ && state_->requires_gradient; }
-
-const std::string& Var::name() const {
-  check(defined(), "use of a variable that is not defined");
-  return state_->name;
-}
-
-void Var::set_name(std::string name) {
-  check(defined(), "use of a variable that is not defined");
-  state_->name = std::move(name);
-}
-
-Var detach(const Var& x) { return Var(x.value()); }
-
-Tensor value_or_none(const Var& x) { return x.defined() ? x.value() : Tensor(); }
-
-const Tensor* Gradients::find(const Var& variable) const {
-  auto found = places_.find(variable.identity());
-  return found == places_.end() ? nullptr : &entries_[found->second].second;
-}
-
-const Tensor& Gradients::operator[](const Var& variable) const {
-  const Tensor* gradient = find(variable);
-  check(gradient != nullptr, "no gradient for ",
-        variable.name().empty() ? "a variable without a name" : "'" + variable.name() + "'",
-        " of shape ", variable.shape(), ": it took no part in the loss");
-  return *gradient;
-}
-
-void Gradients::add(const Var& variable, const Tensor& gradient) {
-  auto [found, fresh] = places_.try_emplace(variable.identity(), entries_.size());
-  if (fresh) {
-    entries_.emplace_back(variable, gradient);
-    return;
-  }
-  // Tensors are handles: a sum in place could change a gradient that somebody else holds.
-  Tensor& sum = entries_[found->second].second;
-  if (!sum.unique()) sum = sum.clone();
-  sum.accumulate(gradient);
-}
-
-Gradients& Gradients::operator+=(const Gradients& other) {
-  for (const auto& [variable, gradient] : other) add(variable, gradient);
-  return *this;
-}
 
 Var record(std::string name, Tensor value, const std::vector<Var>& inputs,
            std::vector<Tensor> saved, BackwardFunction backward, CallSite site) {
@@ -92,6 +23,7 @@ std::vector<Var> record(std::string name, std::vector<Tensor> values,
                         const std::vector<Var>& inputs, std::vector<Tensor> saved,
                         BackwardFunction backward, CallSite site) {
   std::vector<Var> outputs(values.begin(), values.end());
+  OpObserver::tell(&OpObserver::after_op, OpRun{name, site, inputs, outputs});
   if (innermost)
     innermost->append(std::move(name), outputs, inputs, std::move(saved), std::move(backward),
                       site);
@@ -102,7 +34,10 @@ bool will_be_recorded(const std::vector<Var>& inputs) {
   return innermost != nullptr && std::ranges::any_of(inputs, &Var::requires_gradient);
 }
 
-Tape::Tape() : serial_(next_serial++), outer_(innermost) { innermost = this; }
+Tape::Tape() : serial_(next_serial++), outer_(innermost) {
+  innermost = this;
+  OpObserver::tell(&OpObserver::at_tape, TapeEvent::made);
+}
 
 Tape::~Tape() { stop_recording(); }
 
@@ -123,12 +58,7 @@ int Tape::slot_of(const Var& variable) {
   if (variable.state_->tape == serial_) return variable.state_->slot;
   auto [found, fresh] = leaves_.try_emplace(variable.identity(), static_cast<int>(slots_.size()));
   if (fresh)
-    slots_.push_back({{},
-                      variable.shape(),
-                      variable.dtype(),
-                      variable.device(),
-                      variable,
-                      static_cast<int>(nodes_.size())});
+    slots_.push_back({{}, variable.shape(), variable.dtype(), variable.device(), variable, -1, {}});
   return found->second;
 }
 
@@ -138,7 +68,16 @@ void Tape::append(std::string name, std::vector<Var>& outputs, const std::vector
   bool tracked = false;
   for (const Var& input : inputs) {
     node.inputs.push_back(input.requires_gradient() ? slot_of(input) : -1);
-    tracked |= node.inputs.back() >= 0;
+    if (node.inputs.back() >= 0) {
+      tracked = true;
+      Slot& slot = slots_[static_cast<std::size_t>(node.inputs.back())];
+      if (input.state_->tape != serial_ && slot.first_user < 0)
+        slot.first_user = static_cast<int>(nodes_.size());
+    } else if (input.defined()) {
+      node.constants.emplace_back(static_cast<int>(node.inputs.size()) - 1,
+                                  ValueView{ValueView::Kind::constant, input.name(), input.shape(),
+                                            input.dtype(), input.device()});
+    }
   }
   if (!tracked) return;
 
@@ -148,7 +87,7 @@ void Tape::append(std::string name, std::vector<Var>& outputs, const std::vector
     output.state_->requires_gradient = true;
     output.state_->tape = serial_;
     output.state_->slot = static_cast<int>(slots_.size());
-    slots_.push_back({{}, output.shape(), output.dtype(), output.device(), {}, -1});
+    slots_.push_back({{}, output.shape(), output.dtype(), output.device(), {}, -1, {}});
   }
   for (const Tensor& tensor : saved) node.versions.push_back(tensor.version());
   node.name = std::move(name);
@@ -168,11 +107,13 @@ void Tape::on_final_gradient(std::function<void(const Var&, const Tensor&)> call
   final_gradient_ = std::move(callback);
 }
 
-std::size_t Tape::saved_bytes() const {
-  std::size_t sum = 0;
-  for (const Node& node : nodes_)
-    for (const Tensor& tensor : node.saved) sum += tensor.defined() ? tensor.bytes() : 0;
-  return sum;
+HookHandle Tape::add_hook(const Var& variable, GradientHook hook) {
+  check(!walked_, "on_gradient: this tape was walked; add hooks before backward");
+  check(variable.requires_gradient(), "on_gradient: the variable requires no gradient");
+  HookHandle handle;
+  auto& hooks = slots_[static_cast<std::size_t>(slot_of(variable))].hooks;
+  handle.hook_ = hooks.emplace_back(std::make_shared<GradientHook>(std::move(hook)));
+  return handle;
 }
 
 Gradients Tape::backward(const Var& loss) {
@@ -192,7 +133,10 @@ Gradients Tape::backward(const Var& output, const Tensor& upstream) {
   walked_ = true;
   stop_recording();  // what the user does after backward belongs to the tape outside, if any
   const PauseRecording in_rules;
-  slots_[static_cast<std::size_t>(slot_of(output))].gradient = upstream;
+  OpObserver::tell(&OpObserver::at_tape, TapeEvent::walk_begins);
+  Slot& last = slots_[static_cast<std::size_t>(slot_of(output))];
+  last.gradient = upstream;
+  if (output.state_->tape != serial_ && last.first_user < 0) finish_leaf(last);
 
   for (int index = static_cast<int>(nodes_.size()) - 1; index >= 0; --index) run_backward(index);
 
@@ -200,6 +144,7 @@ Gradients Tape::backward(const Var& output, const Tensor& upstream) {
   for (Slot& slot : slots_)
     if (slot.kept.defined() && slot.gradient.defined()) result.add(slot.kept, slot.gradient);
   slots_.clear();
+  OpObserver::tell(&OpObserver::at_tape, TapeEvent::walk_ends);
   return result;
 }
 
@@ -210,6 +155,8 @@ void Tape::run_backward(int index) {
   for (int i = 0; i < node.outputs; ++i) {
     Slot& slot = slots_[static_cast<std::size_t>(node.first_output + i)];
     reached |= slot.gradient.defined();
+    if (slot.gradient.defined() && !slot.hooks.empty())
+      run_hooks(slot, concatenate("output ", i, " of ", located(node.name, node.site)));
     context.gradients_.push_back(slot.gradient);
     if (!slot.kept.defined()) slot.gradient = {};  // used up, unless somebody watches it
   }
@@ -225,20 +172,51 @@ void Tape::run_backward(int index) {
     context.saved_ = node.saved;
     for (int slot : node.inputs) context.wants_.push_back(slot >= 0);
 
-    const std::vector<Tensor> gradients = node.backward(context);
-    check(gradients.size() == node.inputs.size(), located(node.name, node.site),
-          ": backward returned ", gradients.size(), " gradients for ", node.inputs.size(),
-          " inputs");
+    const std::vector<Tensor> gradients = run_rule(node, context);
     for (std::size_t i = 0; i < gradients.size(); ++i)
       if (node.inputs[i] >= 0) receive(node, i, gradients[i]);
   }
-  if (!final_gradient_) return;
   for (int place_of_input : node.inputs) {
     if (place_of_input < 0) continue;
     Slot& slot = slots_[static_cast<std::size_t>(place_of_input)];
-    if (slot.first_user != index || !slot.gradient.defined()) continue;
-    slot.first_user = -1;  // once, though the node may read it twice
-    final_gradient_(slot.kept, slot.gradient);
+    if (slot.first_user == index && slot.gradient.defined()) finish_leaf(slot);
+  }
+}
+
+std::vector<Tensor> Tape::run_rule(const Node& node, const BackwardContext& context) {
+  std::vector<Var> held;
+  if (OpObserver::any())
+    for (int slot : node.inputs)
+      held.push_back(slot < 0 ? Var() : slots_[static_cast<std::size_t>(slot)].kept);
+  RuleRun run{node.name, node.site, context.gradients_, node.saved, held, {}};
+  OpObserver::tell(&OpObserver::before_rule, run);
+  std::vector<Tensor> gradients = node.backward(context);
+  check(gradients.size() == node.inputs.size(), located(node.name, node.site),
+        ": backward returned ", gradients.size(), " gradients for ", node.inputs.size(), " inputs");
+  run.gradients = gradients;
+  OpObserver::tell(&OpObserver::after_rule, run);
+  return gradients;
+}
+
+void Tape::finish_leaf(Slot& slot) {
+  slot.first_user = -1;  // once, though the node may read it twice
+  const std::string& name = slot.kept.name();
+  run_hooks(slot, name.empty() ? "a leaf without a name" : "'" + name + "'");
+  OpObserver::tell(&OpObserver::at_leaf, LeafGradient{slot.kept, slot.gradient});
+  if (final_gradient_) final_gradient_(slot.kept, slot.gradient);
+}
+
+void Tape::run_hooks(Slot& slot, const std::string& whose) {
+  for (const auto& hook : slot.hooks) {
+    const GradientHook called = *hook;  // a copy: it may remove itself
+    Tensor replacement = called ? called(slot.gradient) : Tensor();
+    if (!replacement.defined()) continue;
+    check(replacement.shape() == slot.shape && replacement.dtype() == slot.dtype &&
+              replacement.device() == slot.device,
+          "on_gradient: the replacement for the gradient of ", whose, " is ", replacement.dtype(),
+          replacement.shape(), " on ", replacement.device(), ", the variable is ", slot.dtype,
+          slot.shape, " on ", slot.device);
+    slot.gradient = std::move(replacement);
   }
 }
 

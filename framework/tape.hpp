@@ -10,86 +10,15 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
-#include "framework/tensor.hpp"
+#include "framework/tape_view.hpp"
+#include "framework/variable.hpp"
 
 namespace vla {
-
-/// Where in the user's program an op was called: taken as a default argument of the op.
-struct CallSite {
-  const char* file = "";
-  int line = 0;
-  static constexpr CallSite here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
-    return {file, line};
-  }
-};
-
-/// A value that a tape may know: a parameter, the result of an op, or a constant. Copies are
-/// handles of the same variable, and a variable's identity is what gradients are looked up by.
-class Var {
- public:
-  Var() = default;
-  /// A constant: no gradient flows into it.
-  Var(Tensor value);
-  /// A leaf whose gradient every tape tracks. Floating element types only.
-  static Var parameter(Tensor value, std::string name = "");
-
-  bool defined() const { return state_ != nullptr; }
-  const Tensor& value() const;
-  /// For optimisers and loaders, which change parameters in place.
-  Tensor& mutable_value();
-  const Shape& shape() const { return value().shape(); }
-  Index size(int axis) const { return value().size(axis); }
-  DType dtype() const { return value().dtype(); }
-  Device device() const { return value().device(); }
-  /// Whether a tape tracks this variable's gradient.
-  bool requires_gradient() const;
-  const std::string& name() const;
-  void set_name(std::string name);
-  /// Distinguishes this variable from every other that is alive.
-  const void* identity() const { return state_.get(); }
-
- private:
-  friend class Tape;
-  struct State {
-    Tensor value;
-    std::string name;
-    bool requires_gradient = false;
-    std::uint64_t tape = 0;  // serial number of the tape that recorded it, 0 for a leaf
-    int slot = -1;           // its place on that tape
-  };
-  std::shared_ptr<State> state_;
-};
-
-/// The same value without its history: a constant.
-Var detach(const Var& x);
-/// Its value, or an undefined Tensor for an optional variable that was left out.
-Tensor value_or_none(const Var& x);
-
-/// Gradients by variable: ordinary values, in the order the variables were first used.
-class Gradients {
- public:
-  /// The gradient of the loss with respect to `variable`, of its shape. Throws Error if the
-  /// variable took no part in the loss.
-  const Tensor& operator[](const Var& variable) const;
-  /// The same, or nullptr if the variable took no part.
-  const Tensor* find(const Var& variable) const;
-  /// Adds another batch's gradients; a variable that only one side has is kept.
-  Gradients& operator+=(const Gradients& other);
-
-  std::size_t size() const { return entries_.size(); }
-  auto begin() const { return entries_.begin(); }
-  auto end() const { return entries_.end(); }
-
-  void add(const Var& variable, const Tensor& gradient);
-
- private:
-  std::vector<std::pair<Var, Tensor>> entries_;
-  std::unordered_map<const void*, std::size_t> places_;
-};
 
 /// What a backward rule is given: the upstream gradients, the saved tensors, and which inputs want
 /// a gradient.
@@ -126,6 +55,24 @@ std::vector<Var> record(std::string name, std::vector<Tensor> values,
 /// a backward rule needs.
 bool will_be_recorded(const std::vector<Var>& inputs);
 
+/// Sees the gradient of one variable when it is complete, and may return another of the same shape,
+/// type and device in its place; an undefined Tensor leaves it. What it is shown is not to be
+/// changed in place: other gradients may share it.
+using GradientHook = std::function<Tensor(const Tensor& gradient)>;
+
+/// A hook that was added to a tape.
+class HookHandle {
+ public:
+  /// The hook is not called again; nothing happens if it was removed before or its tape is gone.
+  void remove() {
+    if (const auto hook = hook_.lock()) *hook = nullptr;
+  }
+
+ private:
+  friend class Tape;
+  std::weak_ptr<GradientHook> hook_;
+};
+
 /// Records every op of its thread from construction until `backward` or destruction, unless a tape
 /// made later is alive. Tapes nest and die in reverse order. A variable of an outer tape is a leaf
 /// on an inner.
@@ -145,6 +92,21 @@ class Tape {
 
   /// Keeps the gradient of an intermediate result of this tape.
   void watch(const Var& variable);
+  /// Calls `hook` in the backward walk with the gradient of `variable`, an intermediate result or a
+  /// leaf, once it is complete and if there is one: each hook after those added before it, with
+  /// what they made of it. That is what goes on, and what `Gradients` has. A hook may return
+  /// nothing. Throws Error for a variable that requires no gradient, and after `backward`; a
+  /// replacement that does not fit makes `backward` throw, naming the variable or its op.
+  template <class Hook>
+  HookHandle on_gradient(const Var& variable, Hook hook) {
+    if constexpr (std::is_void_v<std::invoke_result_t<Hook&, const Tensor&>>)
+      return add_hook(variable, [hook = std::move(hook)](const Tensor& gradient) mutable {
+        hook(gradient);
+        return Tensor();
+      });
+    else
+      return add_hook(variable, std::move(hook));
+  }
   /// Called with each parameter and its gradient as soon as that gradient is final.
   void on_final_gradient(std::function<void(const Var&, const Tensor&)> callback);
 
@@ -152,6 +114,9 @@ class Tape {
   std::size_t size() const { return nodes_.size(); }
   /// Bytes of the tensors saved for backward; a tensor saved twice counts twice.
   std::size_t saved_bytes() const;
+
+  /// The tape as text, pictures and tables show it. Throws Error after `backward`.
+  TapeView view() const;
 
   /// The tape that records on this thread now, or nullptr.
   static Tape* current();
@@ -169,11 +134,13 @@ class Tape {
     Device device;
     Var kept;             // set for leaves and watched variables: their gradient is returned
     int first_user = -1;  // for leaves, the first node that reads it: the last to add to it
+    std::vector<std::shared_ptr<GradientHook>> hooks;
   };
   struct Node {
     std::string name;
     CallSite site;
-    std::vector<int> inputs;  // slots; -1 for a constant
+    std::vector<int> inputs;                           // slots; -1 for a constant
+    std::vector<std::pair<int, ValueView>> constants;  // by input, for those who look at the tape
     int first_output = 0;
     int outputs = 0;
     std::vector<Tensor> saved;
@@ -186,7 +153,11 @@ class Tape {
               std::vector<Tensor> saved, BackwardFunction backward, CallSite site);
   bool knows(const Var& variable) const;
   int slot_of(const Var& variable);
+  HookHandle add_hook(const Var& variable, GradientHook hook);
+  void run_hooks(Slot& slot, const std::string& whose);
+  void finish_leaf(Slot& slot);
   void run_backward(int index);
+  std::vector<Tensor> run_rule(const Node& node, const BackwardContext& context);
   void receive(const Node& node, std::size_t input, const Tensor& gradient);
 
   std::uint64_t serial_;

@@ -4,10 +4,13 @@
 #include <map>
 #include <sstream>
 
+#include "framework/ops/softmax.hpp"
+#include "framework/optim/optimizer.hpp"
 #include "framework/safetensors.hpp"
 #include "models/diagnostics.hpp"
 #include "tests/compare.hpp"
 #include "tests/program.hpp"
+#include "tools/csv.hpp"
 #include "tools/run.hpp"
 #include "tools/training.hpp"
 
@@ -52,6 +55,12 @@ Diagnostics expected(const Place& place, const std::string& model, DiagnosticsOp
   Block &first = body.blocks()[0], &second = body.blocks()[1];
   const Var x = first(body.embed(tokens), tokens);
   return second.mixer->diagnose(second.norm1(x), tokens, options);
+}
+
+boost::test_tools::assertion_result has_dot(boost::unit_test::test_unit_id) {
+  boost::test_tools::assertion_result result(std::system("dot -V >/dev/null 2>&1") == 0);
+  if (!result) result.message() << "the program dot (Debian's graphviz) is missing";
+  return result;
 }
 
 }  // namespace
@@ -134,7 +143,8 @@ BOOST_AUTO_TEST_CASE(what_a_model_does_not_have_is_refused) {
   check_refused(place, "inspect memory softmax",
                 {"model 'softmax' has no memory; allowed: vla, vla-v1, vla-v3, deltanet, linear"});
   check_refused(place, "inspect weights softmax",
-                {"'weights' cannot be looked at; allowed: penalty, memory, attention"});
+                {"'weights' cannot be looked at; allowed: penalty, memory, attention, gradients, "
+                 "graph"});
   check_refused(place, "inspect memory deltanet --layer 2", {"--layer 2", "layers 0 to 1"});
   check_refused(place, "inspect memory deltanet --layer -1", {"--layer -1", "layers 0 to 1"});
   check_refused(place, "inspect memory deltanet --head 2", {"--head 2", "heads 0 to 1"});
@@ -168,6 +178,82 @@ BOOST_AUTO_TEST_CASE(text_is_of_the_part_that_was_never_trained_on) {
   }
   write_corpus("abcdefgg");
   check_refused(place, "inspect memory run", {"run/checkpoint.safetensors was made from data of"});
+}
+
+BOOST_AUTO_TEST_CASE(gradients_are_those_of_a_batch_of_the_run) {
+  const Place place;
+  train(place, "vla");
+  const Outcome outcome = place.run("inspect gradients vla --out inside");
+  BOOST_TEST(outcome.errors == "");
+  BOOST_TEST(outcome.code == 0);
+  for (const char* word :
+       {"gradients of vla on mqar, 4 examples of 7 tokens, seed 1; loss ", ", a step of AdamW at",
+        "\n\nparameter ", "update/weight", "\nblocks.1.mlp.up.weight ", "\n\nlayer ", "\nblocks.1 ",
+        "wrote inside/gradients.csv\n"})
+    BOOST_TEST((outcome.out.find(word) != std::string::npos), "no " << word << outcome.out);
+
+  const RunDirectory run(place / "vla");
+  LanguageModel model = trained_model(run.options(), run.checkpoint(), Device{});
+  Rng rng = run_rng(1, RunStream::batches);
+  const Batch batch = make_task(run.options())->sample(4, rng);
+  const std::vector<Parameter> all = parameters(model);
+  Tape tape;
+  const Gradients gradients = tape.backward(cross_entropy(model(batch.tokens), batch.targets));
+  const std::filesystem::path file = place / "inside/gradients.csv";
+  const Table table = read_csv(file);
+  const std::vector<double> norms = csv_column(table, "norm", file),
+                            updates = csv_column(table, "update", file);
+  BOOST_REQUIRE(norms.size() > all.size());
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    BOOST_TEST(table[i + 1][1] == all[i].name);
+    BOOST_TEST(std::abs(norms[i] - global_norm({all[i]}, gradients)) <= 1e-8 * norms[i]);
+  }
+  BOOST_TEST(updates[0] > 0);
+  BOOST_TEST(updates[0] < 1);
+  BOOST_TEST(place.run("inspect gradients vla").out + "wrote inside/gradients.csv\n" ==
+             outcome.out);
+  BOOST_TEST(place.run("inspect gradients vla --seed 2").out.find("seed 2") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(a_graph_is_written_and_drawn_where_there_is_dot) {
+  const Place place;
+  train(place, "vla");
+  const Outcome outcome = place.run("inspect graph vla --out inside");
+  BOOST_TEST(outcome.errors == "");
+  BOOST_TEST(outcome.code == 0);
+  for (const char* word : {"graph of vla on mqar, 1 example of 7 tokens, seed 1; ",
+                           " ops\n\nvalue ", "\nblocks.0.mlp.up.weight  ", " cross_entropy(%",
+                           "\n\nop ", "\ntogether ", "\nwrote inside/graph.dot\n"})
+    BOOST_TEST((outcome.out.find(word) != std::string::npos), "no " << word << outcome.out);
+  BOOST_TEST(read(place / "inside/graph.dot").starts_with("digraph tape {\n"));
+  BOOST_TEST(!place.has("inside/graph.svg.log"));
+  const Outcome without =
+      Place::run_in(place.path(), "/usr/bin/env",
+                    "PATH=/nowhere " + quoted(VLA_PROGRAM) + " inspect graph vla --out other");
+  BOOST_TEST(without.code == 0);
+  BOOST_TEST(without.out.ends_with("wrote other/graph.dot\nno other/graph.svg: the program dot, "
+                                   "which draws it, is missing (Debian's graphviz)\n"),
+             without.out);
+}
+
+BOOST_AUTO_TEST_CASE(dot_draws_the_graph, *boost::unit_test::precondition(has_dot)) {
+  const Place place;
+  train(place, "linear");
+  const Outcome outcome = place.run("inspect graph linear --out inside");
+  BOOST_TEST(outcome.out.ends_with("wrote inside/graph.dot\nwrote inside/graph.svg\n"));
+  BOOST_TEST(read(place / "inside/graph.svg").find("</svg>") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(what_gradients_and_graph_do_not_have_is_refused) {
+  const Place place;
+  train(place, "linear");
+  check_refused(place, "inspect gradients linear --layer 1",
+                {"inspect gradients: --layer, --head and --every are of penalty, memory and "
+                 "attention"});
+  check_refused(place, "inspect graph linear --every 2", {"inspect graph: --layer"});
+  check_refused(place, "inspect graph nothing", {"nothing/config.json"});
+  check_refused(place, "inspect gradients linear --out linear/config.json",
+                {"cannot make the directory linear/config.json"});
 }
 
 BOOST_AUTO_TEST_CASE(a_file_in_the_way_is_named) {

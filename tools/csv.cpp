@@ -12,17 +12,6 @@
 namespace vla {
 namespace {
 
-std::string quoted_if_needed(const std::string& word) {
-  if (word.find_first_of(",\"\r\n") == std::string::npos) return word;
-  std::string text(1, '"');
-  for (const char letter : word) {
-    if (letter == '"') text += letter;
-    text += letter;
-  }
-  text += '"';
-  return text;
-}
-
 // Takes the word that begins at `at`; afterwards that is where its comma or end of line is.
 std::string take_word(const std::string& text, std::size_t& at) {
   std::string word;
@@ -61,16 +50,6 @@ double number_of(const std::string& word, const std::filesystem::path& file, std
 }
 
 }  // namespace
-
-std::string csv_text(const Table& table) {
-  std::string text;
-  for (const auto& row : table) {
-    for (std::size_t i = 0; i < row.size(); ++i)
-      text.append(i > 0 ? "," : "").append(quoted_if_needed(row[i]));
-    text += "\n";
-  }
-  return text;
-}
 
 Table read_csv(const std::filesystem::path& file) {
   const std::string text = read_text(file);

@@ -1,17 +1,13 @@
-// Tables as CSV files, whatever is in their words.
+// Tables read from CSV files, and their numbers; framework/table.hpp writes them.
 #pragma once
 
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include "framework/table.hpp"
+
 namespace vla {
-
-/// Rows of words, the head first.
-using Table = std::vector<std::vector<std::string>>;
-
-/// Words with commas, quotes or ends of lines are quoted.
-std::string csv_text(const Table& table);
 
 /// Throws Error for a file that cannot be read, is empty, or has rows of different lengths.
 Table read_csv(const std::filesystem::path& file);

@@ -21,14 +21,13 @@ struct TimedLaunch {
   std::unique_ptr<Timer> timer;
 };
 
-// One at a time is measured.
-struct ActiveProfile {
-  Device device;
-  double nothing;  // seconds between two points in a row
-  std::vector<TimedLaunch> launches = {};
-  std::map<std::string, Profile::Row> rows = {};
-};
-std::unique_ptr<ActiveProfile> active_profile;
+double seconds_between(void* earlier, void* later) {
+  float milliseconds = 0;
+  check_status(cudaEventElapsedTime(&milliseconds, static_cast<cudaEvent_t>(earlier),
+                                    static_cast<cudaEvent_t>(later)),
+               "measure time");
+  return 1e-3 * static_cast<double>(milliseconds);
+}
 
 double seconds_of_nothing(Device device) {
   std::vector<double> nothing;
@@ -41,6 +40,19 @@ double seconds_of_nothing(Device device) {
   std::ranges::sort(nothing);
   return nothing[nothing.size() / 2];
 }
+
+// One at a time is measured.
+struct ActiveProfile {
+  Device device;
+  double nothing;  // seconds between two points in a row
+  Timer beginning;
+  std::vector<TimedLaunch> launches = {};
+
+  explicit ActiveProfile(Device on) : device(on), nothing(seconds_of_nothing(on)), beginning(on) {
+    beginning.start();
+  }
+};
+std::unique_ptr<ActiveProfile> active_profile;
 
 }  // namespace
 
@@ -65,23 +77,32 @@ std::int64_t launches() { return launch_count; }
 Profile::Profile(Device device) : device_(device) {
   check(!active_profile, "cuda: a profile is being made already");
   synchronize(device);
-  active_profile = std::make_unique<ActiveProfile>(
-      ActiveProfile{.device = device, .nothing = seconds_of_nothing(device)});
+  active_profile = std::make_unique<ActiveProfile>(device);
 }
 
 Profile::~Profile() { active_profile = nullptr; }
 
-std::vector<Profile::Row> Profile::rows() {
+std::size_t Profile::count() const { return active_profile->launches.size(); }
+
+std::vector<Profile::Launch> Profile::launches() const {
   synchronize(device_);
-  for (const TimedLaunch& launch : active_profile->launches) {
-    Row& row = active_profile->rows[launch.op];
+  std::vector<Launch> result;
+  for (const TimedLaunch& launch : active_profile->launches)
+    result.push_back({launch.op, launch.timer->seconds_after(active_profile->beginning),
+                      std::max(0.0, launch.timer->seconds() - active_profile->nothing)});
+  return result;
+}
+
+std::vector<Profile::Row> Profile::rows() const {
+  std::map<std::string, Row> by_op;
+  for (const Launch& launch : launches()) {
+    Row& row = by_op[launch.op];
     row.op = launch.op;
     row.launches += 1;
-    row.seconds += std::max(0.0, launch.timer->seconds() - active_profile->nothing);
+    row.seconds += launch.seconds;
   }
-  active_profile->launches.clear();
   std::vector<Row> result;
-  for (const auto& [op, row] : active_profile->rows) result.push_back(row);
+  for (const auto& [op, row] : by_op) result.push_back(row);
   std::ranges::sort(result, [](const Row& a, const Row& b) { return a.seconds > b.seconds; });
   return result;
 }
@@ -113,11 +134,12 @@ void Timer::stop() {
 
 double Timer::seconds() const {
   check_status(cudaEventSynchronize(static_cast<cudaEvent_t>(stop_)), "wait for the device");
-  float milliseconds = 0;
-  check_status(cudaEventElapsedTime(&milliseconds, static_cast<cudaEvent_t>(start_),
-                                    static_cast<cudaEvent_t>(stop_)),
-               "measure time");
-  return 1e-3 * static_cast<double>(milliseconds);
+  return seconds_between(start_, stop_);
+}
+
+double Timer::seconds_after(const Timer& earlier) const {
+  check_status(cudaEventSynchronize(static_cast<cudaEvent_t>(start_)), "wait for the device");
+  return seconds_between(earlier.start_, start_);
 }
 
 }  // namespace vla::cuda

@@ -27,26 +27,6 @@ class Begun {
 /// Kernels and library calls begun so far, on all devices.
 std::int64_t launches();
 
-/// While it lives, measures the time that each op's launches take on one device, less what is
-/// measured with nothing between two points.
-class Profile {
- public:
-  struct Row {
-    std::string op;
-    std::int64_t launches = 0;
-    double seconds = 0;
-  };
-  explicit Profile(Device device);
-  ~Profile();
-  Profile(const Profile&) = delete;
-  Profile& operator=(const Profile&) = delete;
-  /// What was measured so far, the longest first. Waits for the device.
-  std::vector<Row> rows();
-
- private:
-  Device device_;
-};
-
 /// A pair of points in the stream and the time between them.
 class Timer {
  public:
@@ -58,10 +38,42 @@ class Timer {
   void stop();
   /// Waits until `stop` is reached.
   double seconds() const;
+  /// From the start of `earlier` to the start of this; both have been started.
+  double seconds_after(const Timer& earlier) const;
 
  private:
   Device device_;
   void *start_ = nullptr, *stop_ = nullptr;
+};
+
+/// While it lives, measures the time that each op's launches take on one device, less what is
+/// measured with nothing between two points.
+class Profile {
+ public:
+  struct Row {
+    std::string op;
+    std::int64_t launches = 0;
+    double seconds = 0;
+  };
+  /// One launch: seconds since the profile was made, by the device's clock.
+  struct Launch {
+    std::string op;
+    double start = 0, seconds = 0;
+  };
+  /// Waits for the device.
+  explicit Profile(Device device);
+  ~Profile();
+  Profile(const Profile&) = delete;
+  Profile& operator=(const Profile&) = delete;
+  /// Launches begun so far.
+  std::size_t count() const;
+  /// What was measured so far: each launch, in order; and by op, the longest first. Both wait for
+  /// the device.
+  std::vector<Launch> launches() const;
+  std::vector<Row> rows() const;
+
+ private:
+  Device device_;
 };
 
 }  // namespace vla::cuda

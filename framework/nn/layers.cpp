@@ -47,7 +47,7 @@ Var constant_parameter(const Shape& shape, double value, DType dtype) {
 Linear::Linear(Index in, Index out, Rng& rng, LinearOptions options)
     : weight(linear_weight(in, out, rng, options)), bias(linear_bias(in, out, rng, options)) {}
 
-Var Linear::operator()(const Var& x) const { return linear(x, weight, bias); }
+Var Linear::operator()(const Var& x, CallSite site) const { return linear(x, weight, bias, site); }
 
 void Linear::visit(PartVisitor& parts) {
   parts("weight", weight);
@@ -57,7 +57,9 @@ void Linear::visit(PartVisitor& parts) {
 Embedding::Embedding(Index count, Index width, Rng& rng, double deviation, DType dtype)
     : weight(normal_parameter({count, width}, deviation, rng, dtype)) {}
 
-Var Embedding::operator()(const Tensor& tokens) const { return embedding(weight, tokens); }
+Var Embedding::operator()(const Tensor& tokens, CallSite site) const {
+  return embedding(weight, tokens, site);
+}
 
 void Embedding::visit(PartVisitor& parts) { parts("weight", weight); }
 
@@ -66,7 +68,9 @@ LayerNorm::LayerNorm(Index width, double epsilon, DType dtype)
       bias(constant_parameter({width}, 0, dtype)),
       epsilon(epsilon) {}
 
-Var LayerNorm::operator()(const Var& x) const { return layer_norm(x, weight, bias, epsilon); }
+Var LayerNorm::operator()(const Var& x, CallSite site) const {
+  return layer_norm(x, weight, bias, epsilon, site);
+}
 
 void LayerNorm::visit(PartVisitor& parts) {
   parts("weight", weight);
@@ -76,24 +80,30 @@ void LayerNorm::visit(PartVisitor& parts) {
 RmsNorm::RmsNorm(Index width, double epsilon, DType dtype)
     : weight(constant_parameter({width}, 1, dtype)), epsilon(epsilon) {}
 
-Var RmsNorm::operator()(const Var& x) const { return rms_norm(x, weight, epsilon); }
+Var RmsNorm::operator()(const Var& x, CallSite site) const {
+  return rms_norm(x, weight, epsilon, site);
+}
 
 void RmsNorm::visit(PartVisitor& parts) { parts("weight", weight); }
 
-Var Dropout::operator()(const Var& x) { return dropout(x, {.rate = rate, .train = train}, rng); }
+Var Dropout::operator()(const Var& x, CallSite site) {
+  return dropout(x, {.rate = rate, .train = train}, rng, site);
+}
 
 ShortConvolution::ShortConvolution(Index width, Index taps, Rng& rng, DType dtype)
     : weight(uniform_parameter({width, taps}, taps, rng, dtype)) {}
 
-Var ShortConvolution::operator()(const Var& x) const { return causal_convolution(x, weight); }
+Var ShortConvolution::operator()(const Var& x, CallSite site) const {
+  return causal_convolution(x, weight, site);
+}
 
-Var ShortConvolution::operator()(const Var& x, Tensor& tail) const {
+Var ShortConvolution::operator()(const Var& x, Tensor& tail, CallSite site) const {
   const Index before = weight.size(1) - 1;
   if (!tail.defined()) tail = Tensor::zeros({x.size(0), before, x.size(2)}, x.dtype(), x.device());
   check(tail.rank() == 3 && tail.size(1) == before, "convolution: the tail has shape ",
         tail.shape(), "; (", x.size(0), ", ", before, ", ", x.size(2), ") is needed");
-  const Var all = concat({Var(tail), x}, 1);
-  const Var y = slice((*this)(all), 1, before, all.size(1));
+  const Var all = concat({Var(tail), x}, 1, site);
+  const Var y = slice((*this)(all, site), 1, before, all.size(1), site);
   tail = slice(detach(all), 1, all.size(1) - before, all.size(1)).value();
   return y;
 }
@@ -103,7 +113,9 @@ void ShortConvolution::visit(PartVisitor& parts) { parts("weight", weight); }
 Mlp::Mlp(Index width, Index hidden, Rng& rng, LinearOptions options)
     : up(width, hidden, rng, options), down(hidden, width, rng, options) {}
 
-Var Mlp::operator()(const Var& x) const { return down(gelu(up(x))); }
+Var Mlp::operator()(const Var& x, CallSite site) const {
+  return down(gelu(up(x, site), site), site);
+}
 
 void Mlp::visit(PartVisitor& parts) {
   parts("up", up);

@@ -1,5 +1,6 @@
 // The usual layers, written only with what a user also has. Parameters are float32 unless a dtype
-// is given; their starting values come from the Rng handed to the constructor.
+// is given; their starting values come from the Rng handed to the constructor. Ops that a layer is
+// made of are named in errors with the line that calls the layer.
 #pragma once
 
 #include "framework/nn/module.hpp"
@@ -24,7 +25,7 @@ struct Linear {
   Var weight;  // (out, in)
   Var bias;    // (out), or not defined
   Linear(Index in, Index out, Rng& rng, LinearOptions options = {});
-  Var operator()(const Var& x) const;
+  Var operator()(const Var& x, CallSite site = CallSite::here()) const;
   void visit(PartVisitor& parts);
 };
 
@@ -33,7 +34,7 @@ struct Embedding {
   Var weight;  // (count, width)
   Embedding(Index count, Index width, Rng& rng, double deviation = 0.02,
             DType dtype = DType::float32);
-  Var operator()(const Tensor& tokens) const;
+  Var operator()(const Tensor& tokens, CallSite site = CallSite::here()) const;
   void visit(PartVisitor& parts);
 };
 
@@ -42,7 +43,7 @@ struct LayerNorm {
   Var weight, bias;  // (width), start at 1 and 0
   double epsilon;
   explicit LayerNorm(Index width, double epsilon = 1e-5, DType dtype = DType::float32);
-  Var operator()(const Var& x) const;
+  Var operator()(const Var& x, CallSite site = CallSite::here()) const;
   void visit(PartVisitor& parts);
 };
 
@@ -51,7 +52,7 @@ struct RmsNorm {
   Var weight;  // (width), starts at 1
   double epsilon;
   explicit RmsNorm(Index width, double epsilon = 1e-5, DType dtype = DType::float32);
-  Var operator()(const Var& x) const;
+  Var operator()(const Var& x, CallSite site = CallSite::here()) const;
   void visit(PartVisitor& parts);
 };
 
@@ -61,7 +62,7 @@ struct Dropout {
   bool train = true;
   Rng rng;
   Dropout(double rate, Rng rng) : rate(rate), rng(rng) {}
-  Var operator()(const Var& x);
+  Var operator()(const Var& x, CallSite site = CallSite::here());
   void visit(PartVisitor&) {}
 };
 
@@ -69,11 +70,11 @@ struct Dropout {
 struct ShortConvolution {
   Var weight;  // (width, taps), uniform start with fan-in `taps`
   ShortConvolution(Index width, Index taps, Rng& rng, DType dtype = DType::float32);
-  Var operator()(const Var& x) const;
+  Var operator()(const Var& x, CallSite site = CallSite::here()) const;
   /// The same for a block of a sequence. `tail`, the last inputs before it (B, taps - 1, width) and
   /// not defined at the start, becomes that of the next block. No gradient flows through it. Throws
   /// Error for a tail that does not fit.
-  Var operator()(const Var& x, Tensor& tail) const;
+  Var operator()(const Var& x, Tensor& tail, CallSite site = CallSite::here()) const;
   void visit(PartVisitor& parts);
 };
 
@@ -81,7 +82,7 @@ struct ShortConvolution {
 struct Mlp {
   Linear up, down;
   Mlp(Index width, Index hidden, Rng& rng, LinearOptions options = {});
-  Var operator()(const Var& x) const;
+  Var operator()(const Var& x, CallSite site = CallSite::here()) const;
   void visit(PartVisitor& parts);
 };
 

@@ -184,7 +184,6 @@ LeastSquaresResult recursive_least_squares(const LeastSquaresInputs& in, CallSit
         "recursive_least_squares", device, [] {},
         [&] { kept = cuda::least_squares(arrays, out, keep, device); });
   });
-  if (!keep) return {Var(output), memory, penalty};
   Var result = record(
       "recursive_least_squares", output, {in.query, in.key, in.value, weight, lambda0},
       {in.query.value(), in.key.value(), in.value.value(), weight.value(), lambda0.value(),

@@ -168,21 +168,6 @@ std::vector<bool> number_columns(const Table& table) {
 
 std::string aligned(const Table& table) { return aligned(table, number_columns(table)); }
 
-std::string aligned(const Table& table, const std::vector<bool>& to_the_right) {
-  std::vector<std::size_t> widths(table.front().size(), 0);
-  for (const auto& row : table)
-    for (std::size_t i = 0; i < widths.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  std::string text;
-  for (const auto& row : table) {
-    std::string line;
-    for (std::size_t i = 0; i < widths.size(); ++i)
-      line += to_the_right[i] ? fmt::format("{:>{}}  ", row[i], widths[i])
-                              : fmt::format("{:<{}}  ", row[i], widths[i]);
-    text += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
-  }
-  return text;
-}
-
 std::string markdown(const Table& table) {
   std::string text;
   for (std::size_t row = 0; row < table.size(); ++row) {

@@ -13,10 +13,8 @@ Table result_table(const std::vector<ResultRow>& rows);
 /// Which columns have nothing but numbers below their head.
 std::vector<bool> number_columns(const Table& table);
 
-/// Columns as wide as their widest word, those of numbers, or those that are named, to the right;
-/// as Markdown.
+/// With columns of numbers to the right; as Markdown.
 std::string aligned(const Table& table);
-std::string aligned(const Table& table, const std::vector<bool>& to_the_right);
 std::string markdown(const Table& table);
 
 /// Writes table.md, table.csv and results.json to the experiment's directory, of all that it holds
