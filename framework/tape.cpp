@@ -13,6 +13,18 @@ std::string located(const std::string& op, CallSite site) {
   return site.line ? concatenate(op, " (called at ", site.file, ":", site.line, ")") : op;
 }
 
+// What a rule returns. An Error from inside it tells whose rule that was.
+std::vector<Tensor> apply(const BackwardFunction& rule, const BackwardContext& context,
+                          const std::string& op, CallSite site) {
+  try {
+    return rule(context);
+  } catch (const OutOfMemory&) {
+    throw;
+  } catch (const Error& error) {
+    fail(located(op, site), ": in its backward rule: ", error.what());
+  }
+}
+
 }  // namespace
 
 Var::Var(Tensor value) : state_(std::make_shared<State>()) { state_->value = std::move(value); }
@@ -91,6 +103,7 @@ Var record(std::string name, Tensor value, const std::vector<Var>& inputs,
 std::vector<Var> record(std::string name, std::vector<Tensor> values,
                         const std::vector<Var>& inputs, std::vector<Tensor> saved,
                         BackwardFunction backward, CallSite site) {
+  check(backward != nullptr, located(name, site), ": record was given no backward rule");
   std::vector<Var> outputs(values.begin(), values.end());
   if (innermost)
     innermost->append(std::move(name), outputs, inputs, std::move(saved), std::move(backward),
@@ -225,10 +238,17 @@ void Tape::run_backward(int index) {
     context.saved_ = node.saved;
     for (int slot : node.inputs) context.wants_.push_back(slot >= 0);
 
-    const std::vector<Tensor> gradients = node.backward(context);
-    check(gradients.size() == node.inputs.size(), located(node.name, node.site),
-          ": backward returned ", gradients.size(), " gradients for ", node.inputs.size(),
-          " inputs");
+    const std::vector<Tensor> gradients = apply(node.backward, context, node.name, node.site);
+    if (gradients.size() != node.inputs.size()) {
+      std::string inputs;
+      for (int place : node.inputs) {
+        const Slot* slot = place < 0 ? nullptr : &slots_[static_cast<std::size_t>(place)];
+        inputs += inputs.empty() ? "" : ", ";
+        inputs += slot ? concatenate(slot->dtype, slot->shape) : "a constant";
+      }
+      fail(located(node.name, node.site), ": backward returned ", gradients.size(),
+           " gradients; needed is one for each of its inputs, ", inputs);
+    }
     for (std::size_t i = 0; i < gradients.size(); ++i)
       if (node.inputs[i] >= 0) receive(node, i, gradients[i]);
   }
@@ -245,7 +265,8 @@ void Tape::run_backward(int index) {
 void Tape::receive(const Node& node, std::size_t input, const Tensor& gradient) {
   Slot& slot = slots_[static_cast<std::size_t>(node.inputs[input])];
   check(gradient.defined(), located(node.name, node.site),
-        ": backward returned no gradient for input ", input, ", which requires one");
+        ": backward returned no gradient for input ", input, ", which is ", slot.dtype, slot.shape,
+        " and wants one");
   check(gradient.shape() == slot.shape && gradient.dtype() == slot.dtype &&
             gradient.device() == slot.device,
         located(node.name, node.site), ": gradient of input ", input, " is ", gradient.dtype(),
