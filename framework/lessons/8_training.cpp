@@ -41,23 +41,23 @@ int main() {
               Linear(width, task.vocabulary(), weights, {.dtype = dtype})};
   std::printf("%d trained numbers\n", int(parameter_count(model)));
 
-  // An optimiser moves parameters along the gradients that it is given. The loss is the mean of
-  // -log(probability of the right answer) over all places that ask for one.
-  // The schedule lets the rate fall from its full size to zero.
+  // The optimiser moves parameters against their gradients. The schedule lets its steps shrink,
+  // from their full size to nothing.
   const int steps = 300;
   Adam adam(parameters(model), {.rate = 1e-2});
   const Schedule schedule{.kind = Schedule::Kind::cosine, .total = steps};
   for (int step = 0; step < steps; ++step) {
     const Batch batch = task.sample(32, data);
     Tape tape;
+    // The mean of -log(probability of the right answer) over all places that ask for one.
     const Var loss = cross_entropy(model(batch.tokens), batch.targets);
     const Gradients gradients = tape.backward(loss);
     adam.step(gradients, {.rate_share = schedule(step)});
     if (step % 50 == 0) std::printf("step %3d, loss %.2f\n", step, loss.value().item());
   }
 
-  // Sequences that it has not seen. Chance: the most frequent of the values, not knowing which is
-  // whose.
+  // Sequences that it has not seen. Chance is the best guess of who knows the values in a sequence,
+  // but not which of them belongs to which key.
   const Batch test = task.sample(500, held_out);
   const Score result = score(model(test.tokens).value(), test.targets);
   std::printf("answers right: %.2f, by chance %.2f\n", result.accuracy(), task.chance());
