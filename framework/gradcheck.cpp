@@ -49,14 +49,25 @@ struct Judge {
   void compare(std::size_t input, const std::string& where, double analytic, double numeric) {
     const double difference = std::abs(analytic - numeric);
     const double allowed = options.absolute + options.relative * std::abs(numeric);
-    // Written so that NaN is a failure.
+    // Written so that NaN is a failure. Six digits: later ones of the numeric side are noise.
     if (!(difference <= allowed))
-      fail("gradcheck: ", name, ": input ", input, ", ", where, ": analytic gradient ",
-           std::setprecision(12), analytic, ", numeric ", numeric, ", allowed difference ",
-           std::setprecision(3), allowed);
+      fail("gradcheck: ", name, ": input ", input, ", ", where, ": analytic gradient ", analytic,
+           ", numeric ", numeric, ", they differ by ", std::setprecision(3), difference,
+           ", allowed is ", allowed, " (of the output summed with random weights)");
     if (difference > 0) worst = std::max(worst, difference / allowed);
   }
 };
+
+/// Where a flat index is: "element (2, 1) of (5, 3)".
+std::string element_name(Index element, const Shape& shape) {
+  if (shape.rank() == 0) return "its one element";
+  std::vector<Index> place(static_cast<std::size_t>(shape.rank()));
+  for (int axis = shape.rank() - 1; axis >= 0; --axis) {
+    place[static_cast<std::size_t>(axis)] = element % shape[axis];
+    element /= shape[axis];
+  }
+  return concatenate("element ", Shape(place), " of ", shape);
+}
 
 /// Gradients of sum(weights * function(inputs)); fills in `weights`. An input that took no part has
 /// gradient zero, which the numeric side then confirms or refutes.
@@ -125,11 +136,12 @@ double gradcheck(const std::string& name, const GradcheckFunction& function,
       Tensor direction = Tensor::zeros(input.shape(), DType::float64);
       direction.mutable_values<double>()[static_cast<std::size_t>(element)] = 1;
       compare_direction(evaluation, judge, place, gradients[place], direction,
-                        concatenate("element ", element));
+                        element_name(element, input.shape()));
     }
     for (int i = 0; i < options.directions; ++i)
       compare_direction(evaluation, judge, place, gradients[place],
-                        rng.normal(input.shape(), DType::float64), concatenate("direction ", i));
+                        rng.normal(input.shape(), DType::float64),
+                        concatenate("along random direction ", i));
   }
   return judge.worst;
 }

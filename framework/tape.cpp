@@ -11,6 +11,18 @@ namespace {
 thread_local Tape* innermost = nullptr;
 std::atomic<std::uint64_t> next_serial{1};
 
+// What a rule returns. An Error from inside it tells whose rule that was.
+std::vector<Tensor> apply(const BackwardFunction& rule, const BackwardContext& context,
+                          const std::string& op, CallSite site) {
+  try {
+    return rule(context);
+  } catch (const OutOfMemory&) {
+    throw;
+  } catch (const Error& error) {
+    fail(located(op, site), ": in its backward rule: ", error.what());
+  }
+}
+
 }  // namespace
 
 Var record(std::string name, Tensor value, const std::vector<Var>& inputs,
@@ -22,6 +34,7 @@ Var record(std::string name, Tensor value, const std::vector<Var>& inputs,
 std::vector<Var> record(std::string name, std::vector<Tensor> values,
                         const std::vector<Var>& inputs, std::vector<Tensor> saved,
                         BackwardFunction backward, CallSite site) {
+  check(backward != nullptr, located(name, site), ": record was given no backward rule");
   std::vector<Var> outputs(values.begin(), values.end());
   OpObserver::tell(&OpObserver::after_op, OpRun{name, site, inputs, outputs});
   if (innermost)
@@ -190,9 +203,17 @@ std::vector<Tensor> Tape::run_rule(const Node& node, const BackwardContext& cont
       held.push_back(slot < 0 ? Var() : slots_[static_cast<std::size_t>(slot)].kept);
   RuleRun run{node.name, node.site, context.gradients_, node.saved, held, {}};
   OpObserver::tell(&OpObserver::before_rule, run);
-  std::vector<Tensor> gradients = node.backward(context);
-  check(gradients.size() == node.inputs.size(), located(node.name, node.site),
-        ": backward returned ", gradients.size(), " gradients for ", node.inputs.size(), " inputs");
+  std::vector<Tensor> gradients = apply(node.backward, context, node.name, node.site);
+  if (gradients.size() != node.inputs.size()) {
+    std::string inputs;
+    for (int place : node.inputs) {
+      const Slot* slot = place < 0 ? nullptr : &slots_[static_cast<std::size_t>(place)];
+      inputs += inputs.empty() ? "" : ", ";
+      inputs += slot ? concatenate(slot->dtype, slot->shape) : "a constant";
+    }
+    fail(located(node.name, node.site), ": backward returned ", gradients.size(),
+         " gradients; needed is one for each of its inputs, ", inputs);
+  }
   run.gradients = gradients;
   OpObserver::tell(&OpObserver::after_rule, run);
   return gradients;
@@ -223,7 +244,8 @@ void Tape::run_hooks(Slot& slot, const std::string& whose) {
 void Tape::receive(const Node& node, std::size_t input, const Tensor& gradient) {
   Slot& slot = slots_[static_cast<std::size_t>(node.inputs[input])];
   check(gradient.defined(), located(node.name, node.site),
-        ": backward returned no gradient for input ", input, ", which requires one");
+        ": backward returned no gradient for input ", input, ", which is ", slot.dtype, slot.shape,
+        " and wants one");
   check(gradient.shape() == slot.shape && gradient.dtype() == slot.dtype &&
             gradient.device() == slot.device,
         located(node.name, node.site), ": gradient of input ", input, " is ", gradient.dtype(),

@@ -357,9 +357,12 @@ BOOST_AUTO_TEST_CASE(errors_name_the_place) {
         inverse_penalty(x, {.directions = x, .lambda0 = Var(Tensor::full({3}, 1, DType::float64))},
                         {.form = form})
             .output;
-    BOOST_CHECK_EXCEPTION(tape.backward(y, broken(NAN)), Error,
-                          says("inverse penalty: the upstream gradient of sequence 1, head 2 at "
-                               "token 650 is not finite"));
+    const std::string reason =
+        "in its backward rule: inverse penalty: the upstream gradient of sequence 1, head 2 at "
+        "token 650 is not finite";
+    BOOST_CHECK_EXCEPTION(tape.backward(y, broken(NAN)), Error, [&](const Error& error) {
+      return std::string(error.what()).ends_with(reason);
+    });
   }
   // Its square is infinite.
   BOOST_CHECK_EXCEPTION(solve(fine, broken(1e200), 1, OperatorForm::chunk), Error,

@@ -90,6 +90,18 @@ BOOST_AUTO_TEST_CASE(tensors_go_there_and_back, NEEDS_CUDA) {
   BOOST_TEST(Tensor({0, 4}, DType::float32, kCuda).to(Device{}).elements() == 0);
 }
 
+BOOST_AUTO_TEST_CASE(a_gradient_on_another_device_is_an_error, NEEDS_CUDA) {
+  const Var w = Var::parameter(Tensor::zeros({2}, DType::float64, kCuda));
+  const auto rule = [](const BackwardContext&) -> std::vector<Tensor> {
+    return {Tensor::zeros({2}, DType::float64)};
+  };
+  Tape tape;
+  const Var y = record("custom", w.value().clone(), {w}, {}, rule, {"program.cpp", 7});
+  BOOST_CHECK_EXCEPTION(tape.backward(sum(y)), Error,
+                        says("custom (called at program.cpp:7): gradient of input 0 is float64(2) "
+                             "on cpu, the input is float64(2) on cuda:0"));
+}
+
 BOOST_AUTO_TEST_CASE(mixed_devices_are_named, NEEDS_CUDA) {
   const Var here(numbers({1, 2})), there(numbers({1, 2}).to(kCuda));
   BOOST_CHECK_EXCEPTION(add(here, there), Error,

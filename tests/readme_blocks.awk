@@ -3,10 +3,12 @@
 #
 #   ```cpp             a program if it defines `int main`, otherwise declarations
 #   ```cpp statements  the body of a function of its own (its #include lines stay outside)
+#   ```cuda            a file for nvcc
 #
 # A program becomes a file of its own, OUT_program.cpp (a second one OUT_program_2.cpp). All other
-# blocks become one file, OUT_blocks.cpp, after the public headers and `using namespace vla;`: each
-# sees the declarations before it, and `main` calls the functions in order.
+# blocks of C++ become one file, OUT_blocks.cpp, after the public headers and `using namespace vla;`:
+# each sees the declarations before it, and `main` calls the functions in order. The blocks for nvcc
+# become OUT_blocks.cu, which is linked with it.
 #
 # Variables: out, the OUT above; readme, the path of the README.
 
@@ -18,7 +20,9 @@ function refuse(line, what) {
 
 function finish_block() {
   body = "#line " (opened + 1) " \"" readme "\"\n" body
-  if (statements) {
+  if (cuda) {
+    kernels = kernels body
+  } else if (statements) {
     blocks = blocks "static void line_" opened "() {\n" body "}\n"
     calls = calls "  std::clog << \"" readme ":" opened "\" << std::endl;\n"
     calls = calls "  line_" opened "();\n"
@@ -30,19 +34,20 @@ function finish_block() {
   }
 }
 
-!opened && /```[ ]*(cpp|c\+\+|C\+\+|cc|cxx|hpp)/ && !/^```cpp( statements)?$/ {
-  refuse(NR, "a block of C++ opens with ```cpp or ```cpp statements, alone on its line")
+!opened && /```[ ]*(cpp|c\+\+|C\+\+|cc|cxx|hpp|cu|cuda|CUDA)/ && !/^```(cpp|cpp statements|cuda)$/ {
+  refuse(NR, "a block of C++ opens with ```cpp, ```cpp statements or ```cuda, alone on its line")
 }
 !opened && /^```/ {
   opened = NR
   cpp = /^```cpp/
+  cuda = /^```cuda/
   statements = /^```cpp statements/
   body = ""
   next
 }
 opened && /^```./ { refuse(opened, "this block is not closed before line " NR) }
 opened && /^```/ {
-  if (cpp) finish_block()
+  if (cpp || cuda) finish_block()
   opened = 0
 }
 opened && statements && /^#include/ {
@@ -54,6 +59,7 @@ opened && statements && /^#include/ {
 END {
   if (refused) exit 1
   if (opened) refuse(opened, "this block is not closed")
+  if (kernels) printf "%s", kernels > (out "_blocks.cu")
   if (!blocks) exit
   file = out "_blocks.cpp"
   print "#include <iostream>\n" > file

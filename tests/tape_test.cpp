@@ -114,16 +114,22 @@ BOOST_AUTO_TEST_CASE(a_saved_tensor_changed_in_place_is_an_error) {
 }
 
 BOOST_AUTO_TEST_CASE(a_wrong_number_of_gradients_is_an_error) {
-  const Var w = scalar_parameter(3);
-  Tape tape;
-  const auto twice = [](const BackwardContext& at) -> std::vector<Tensor> {
-    return {at.gradient(), at.gradient()};
-  };
-  const Var y = custom(w, twice);
-  const int line = __LINE__ - 1;
-  BOOST_CHECK_EXCEPTION(
-      tape.backward(y), Error,
-      says("custom (called at " + here(line) + "): backward returned 2 gradients for 1 inputs"));
+  const Var w = scalar_parameter(3), constant(Tensor::scalar(2, DType::float64));
+  const Var matrix = Var::parameter(Tensor::zeros({2, 3}, DType::float64));
+  for (std::size_t count : {std::size_t{0}, std::size_t{2}, std::size_t{4}}) {
+    Tape tape;
+    const auto rule = [count](const BackwardContext& at) {
+      return std::vector<Tensor>(count, at.gradient());
+    };
+    const Var y =
+        record("custom", Tensor::scalar(1, DType::float64), {w, constant, matrix}, {}, rule);
+    const int line = __LINE__ - 1;
+    BOOST_CHECK_EXCEPTION(
+        tape.backward(y), Error,
+        says(concatenate("custom (called at ", here(line), "): backward returned ", count,
+                         " gradients; needed is one for each of its inputs, float64(), a "
+                         "constant, float64(2, 3)")));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_gradient_that_does_not_fit_its_input_is_an_error) {
@@ -133,9 +139,12 @@ BOOST_AUTO_TEST_CASE(a_gradient_that_does_not_fit_its_input_is_an_error) {
   const std::map<std::string, Tensor> wrong = {
       {start + "gradient of input 0 is float64(3) on cpu, the input is float64(2) on cpu",
        Tensor::zeros({3}, DType::float64)},
+      {start + "gradient of input 0 is float64(2, 1) on cpu, the input is float64(2) on cpu",
+       Tensor::zeros({2, 1}, DType::float64)},
       {start + "gradient of input 0 is float32(2) on cpu, the input is float64(2) on cpu",
        Tensor::zeros({2}, DType::float32)},
-      {start + "backward returned no gradient for input 0, which requires one", Tensor()}};
+      {start + "backward returned no gradient for input 0, which is float64(2) and wants one",
+       Tensor()}};
   for (const auto& [message, gradient] : wrong) {
     Tape tape;
     const Var y = custom(
@@ -143,6 +152,41 @@ BOOST_AUTO_TEST_CASE(a_gradient_that_does_not_fit_its_input_is_an_error) {
         site);
     BOOST_CHECK_EXCEPTION(tape.backward(sum(y)), Error, says(message));
   }
+}
+
+BOOST_AUTO_TEST_CASE(an_error_inside_a_rule_tells_whose_rule_it_was) {
+  const Var w = Var::parameter(Tensor::zeros({2}, DType::float64));
+  const CallSite site{"program.cpp", 7};
+  const auto rule = [](const BackwardContext& at) -> std::vector<Tensor> {
+    return {(Var(at.gradient()) + Var(Tensor::zeros({3}, DType::float64))).value()};
+  };
+  std::string reason;
+  try {
+    Var(Tensor::zeros({2}, DType::float64)) + Var(Tensor::zeros({3}, DType::float64));
+  } catch (const Error& error) {
+    reason = error.what();
+  }
+  BOOST_TEST(reason != "");
+  Tape tape;
+  const Var y = custom(w, rule, site);
+  BOOST_CHECK_EXCEPTION(tape.backward(sum(y)), Error,
+                        says("custom (called at program.cpp:7): in its backward rule: " + reason));
+}
+
+BOOST_AUTO_TEST_CASE(a_rule_that_runs_out_of_memory_says_so_as_ever) {
+  const Var w = scalar_parameter(3);
+  const OutOfMemory none({}, 1, 2, 3, {});
+  Tape tape;
+  const Var y =
+      custom(w, [&](const BackwardContext&) -> std::vector<Tensor> { throw OutOfMemory(none); });
+  BOOST_CHECK_EXCEPTION(tape.backward(y), OutOfMemory, says(none.what()));
+}
+
+BOOST_AUTO_TEST_CASE(a_rule_that_is_missing_is_refused_where_it_is_missing) {
+  const CallSite site{"program.cpp", 7};
+  BOOST_CHECK_EXCEPTION(
+      record("custom", Tensor::scalar(1, DType::float64), {scalar_parameter(3)}, {}, nullptr, site),
+      Error, says("custom (called at program.cpp:7): record was given no backward rule"));
 }
 
 BOOST_AUTO_TEST_CASE(an_input_that_wants_no_gradient_may_get_none) {

@@ -68,7 +68,7 @@ class PartVisitor {
 /// All parameters of a module, in the order its parts are named; each variable takes its full name.
 /// A variable that is named twice (tied weights) counts once, under its first name.
 template <class Module>
-std::vector<Parameter> parameters(Module& module) {
+std::vector<Parameter> parameters(Module& root) {
   std::vector<Parameter> result;
   std::set<const void*> seen;
   PartVisitor visitor([&](const std::string& name, Var& parameter) {
@@ -76,15 +76,15 @@ std::vector<Parameter> parameters(Module& module) {
     parameter.set_name(name);
     result.push_back({name, parameter});
   });
-  module.visit(visitor);
+  root.visit(visitor);
   return result;
 }
 
 /// The number of trained values in a module.
 template <class Module>
-Index parameter_count(Module& module) {
+Index parameter_count(Module& root) {
   Index count = 0;
-  for (const Parameter& parameter : parameters(module))
+  for (const Parameter& parameter : parameters(root))
     count += parameter.variable.value().elements();
   return count;
 }
@@ -92,8 +92,8 @@ Index parameter_count(Module& module) {
 /// Moves every parameter of a module to a device. Each stays the variable that it is. Optimisers
 /// are made afterwards, because their own tensors are where the parameters are when they are made.
 template <class Module>
-void move_to(Module& module, Device device) {
-  for (Parameter& parameter : parameters(module)) {
+void move_to(Module& root, Device device) {
+  for (Parameter& parameter : parameters(root)) {
     Tensor& value = parameter.variable.mutable_value();
     value = value.to(device);
   }
