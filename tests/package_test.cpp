@@ -1,0 +1,198 @@
+// The package as others use it: installed, moved, found by CMake and by pkg-config, and as a
+// subdirectory. tests/consumer is the project that uses it.
+
+#include <cstdlib>
+#include <set>
+#include <sstream>
+
+#include "framework/device.hpp"
+#include "tests/program.hpp"
+
+namespace vla {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Runs a line of the shell in `folder`; what it printed is in stdout.txt and stderr.txt there.
+Outcome shell(const fs::path& folder, const std::string& line) {
+  return Place::run_in(folder, "/bin/sh", "-c " + quoted(line));
+}
+
+void check_done(const Outcome& outcome, const std::string& what) {
+  BOOST_REQUIRE_MESSAGE(outcome.code == 0, what << " ended with " << outcome.code << ":\n"
+                                                << outcome.out << outcome.errors);
+}
+
+bool holds(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+// What every build of the consumer's program must say.
+void check_program(const fs::path& program) {
+  const Place place;
+  const Outcome outcome = Place::run_in(place.path(), program.string(), "");
+  check_done(outcome, program.string());
+  BOOST_TEST(outcome.out.starts_with("gradients right\nsteps learned\nrecall learned\n"),
+             outcome.out);
+  BOOST_TEST(
+      (holds(outcome.out, "\ncuda steps learned\n") || holds(outcome.out, "\nno CUDA device: ")),
+      outcome.out);
+}
+
+boost::test_tools::assertion_result has_pkg_config(boost::unit_test::test_unit_id) {
+  boost::test_tools::assertion_result result(std::system("command -v pkg-config >/dev/null") == 0);
+  if (!result) result.message() << "pkg-config is not installed";
+  return result;
+}
+
+const std::string kConfigure = "cmake -DCMAKE_BUILD_TYPE=Release " VLA_CONSUMER_OPTIONS " -S ";
+const std::string kConsumer = VLA_SOURCE_DIR "/tests/consumer";
+
+// The installed tree, moved from where it was installed. Made once, removed at the end.
+const fs::path& installed() {
+  static const Place place;
+  static const fs::path tree = [] {
+    check_done(shell(place.path(), "cmake --install " + quoted(VLA_BINARY_DIR) + " --prefix " +
+                                       quoted((place / "first").string())),
+               "cmake --install");
+    fs::create_directories(place / "moved");
+    fs::rename(place / "first", place / "moved/tree");
+    return place / "moved/tree";
+  }();
+  return tree;
+}
+
+std::vector<fs::path> files_of(const fs::path& tree) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::recursive_directory_iterator(tree))
+    if (entry.is_regular_file()) files.push_back(entry.path());
+  return files;
+}
+
+fs::path folder_of(const std::string& file) {
+  for (const fs::path& path : files_of(installed()))
+    if (path.filename() == file) return path.parent_path();
+  BOOST_FAIL(file << " was not installed");
+  return {};
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(package)
+
+BOOST_AUTO_TEST_CASE(the_installed_program_runs) {
+  const Place place;
+  const Outcome outcome = Place::run_in(place.path(), installed() / "bin/vla", "models");
+  check_done(outcome, "vla models");
+  BOOST_TEST(holds(outcome.out, "deltanet"));
+}
+
+// Libraries and the program are left out: assertions and debug information may name sources.
+BOOST_AUTO_TEST_CASE(no_text_names_the_sources_or_the_build) {
+  int seen = 0;
+  for (const fs::path& path : files_of(installed())) {
+    const std::string kind = path.extension().string();
+    if (kind == ".a" || kind == ".so" || path.filename() == "vla") continue;
+    const std::string text = read(path);
+    ++seen;
+    for (const char* place : {VLA_SOURCE_DIR, VLA_BINARY_DIR, "/first"})
+      BOOST_TEST(!holds(text, place), path << " names " << place);
+  }
+  BOOST_TEST(seen > 70);
+}
+
+BOOST_AUTO_TEST_CASE(headers_need_nothing_private) {
+  const fs::path include = installed() / "include/vla";
+  std::string all;
+  for (const fs::path& path : files_of(include))
+    if (path.extension() == ".hpp" && path.filename() != "xtensor.hpp")
+      all += "#include \"" + fs::relative(path, include).string() + "\"\n";
+  const Place place;
+  std::ofstream(place / "all.cpp") << all;
+  const std::string compiler = VLA_CXX
+                               " -std=c++20 -Wall -Wextra -Werror -Wno-unknown-pragmas -I " +
+                               quoted(include.string());
+  check_done(shell(place.path(), compiler + " -c all.cpp -M -MF all.d"), "reading all headers");
+  check_done(shell(place.path(), compiler + " -fsyntax-only all.cpp"), "compiling all headers");
+  const std::string read_files = read(place / "all.d");
+  BOOST_TEST(holds(read_files, "framework/tape.hpp"));
+  for (const char* library : {"xtensor", "nlohmann", "/fmt/", "cblas", "lapack", "png.h", "lzma",
+                              "cuda_runtime", "cublas", "CLI", "boost"})
+    BOOST_TEST(!holds(read_files, library), library << " is read by the public headers");
+}
+
+BOOST_AUTO_TEST_CASE(found_by_cmake) {
+  const Place place;
+  check_done(shell(place.path(), kConfigure + quoted(kConsumer) + " -B build -DCMAKE_PREFIX_PATH=" +
+                                     quoted(installed().string())),
+             "configuring");
+  check_done(shell(place.path(), "cmake --build build --parallel 2"), "building");
+  check_program(place / "build/program");
+}
+
+// A project without CMake: the compilers alone.
+BOOST_AUTO_TEST_CASE(found_by_pkg_config, *boost::unit_test::precondition(has_pkg_config)) {
+  const Place place;
+  std::string lines = "set -e; export PKG_CONFIG_PATH=" + quoted(folder_of("vla.pc").string()) +
+                      "; cp " + quoted(kConsumer) + "/running_sum.* " + quoted(kConsumer) +
+                      "/program.cpp .; sources='program.cpp running_sum.cpp'; ";
+  if (kCudaBuild)
+    lines += VLA_NVCC
+        " -std=c++20 $(pkg-config --cflags vla) -c running_sum.cu -o kernel.o; "
+        "sources=\"$sources kernel.o\"; ";
+  lines += VLA_CXX
+      " -std=c++20 -O2 -Wall -Wextra -Werror -o program $sources "
+      "$(pkg-config --static --cflags --libs vla)";
+  check_done(shell(place.path(), lines), "compiling with pkg-config");
+  check_program(place / "program");
+}
+
+BOOST_AUTO_TEST_CASE(a_component_that_is_missing_is_named) {
+  const Place place;
+  std::ofstream(place / "CMakeLists.txt")
+      << "cmake_minimum_required(VERSION 3.25)\nproject(asks LANGUAGES CXX)\n"
+         "find_package(vla CONFIG REQUIRED COMPONENTS ${ASKED})\n";
+  const std::string configure =
+      "cmake -S . -B build -DCMAKE_PREFIX_PATH=" + quoted(installed().string()) + " -DASKED=";
+  check_done(shell(place.path(), configure), "without a component");
+  const Outcome cuda = shell(place.path(), configure + "cuda");
+  BOOST_TEST((cuda.code == 0) == kCudaBuild);
+  if (!kCudaBuild) BOOST_TEST(holds(cuda.errors, "was built without CUDA"), cuda.errors);
+  const Outcome unknown = shell(place.path(), configure + "opencl");
+  BOOST_TEST(unknown.code != 0);
+  BOOST_TEST(holds(unknown.errors, "opencl"), unknown.errors);
+}
+
+// Building the libraries once more takes minutes: the program's own files are compiled, with the
+// options that the targets hand on, and linked where VLA_LONG_TESTS is in the environment.
+BOOST_AUTO_TEST_CASE(as_a_subdirectory) {
+  const Place place;
+  check_done(shell(place.path(), kConfigure + quoted(kConsumer) +
+                                     " -B build -G Ninja -DVLA_SOURCE=" + quoted(VLA_SOURCE_DIR) +
+                                     " -DVLA_CUDA=OFF"),
+             "configuring");
+  const Outcome commands = shell(place.path(), "ninja -C build -t commands program");
+  check_done(commands, "listing commands");
+  std::istringstream lines(commands.out);
+  int own = 0;
+  for (std::string line; std::getline(lines, line);) {
+    BOOST_TEST(!holds(line, "/tests/tape_test.cpp"));
+    BOOST_TEST(!holds(line, "-march=native"), line);
+    if (!holds(line, "consumer/program.cpp")) continue;
+    ++own;
+    for (const char* option : {"-march", "-fopenmp-simd", "-fno-math-errno", "xtensor", "cblas"})
+      BOOST_TEST(!holds(line, option), line);
+  }
+  BOOST_TEST(own == 1);
+  if (std::getenv("VLA_LONG_TESTS")) {
+    check_done(shell(place.path(), "cmake --build build --target program"), "building");
+    check_program(place / "build/program");
+  } else {
+    check_done(shell(place.path(), "ninja -C build CMakeFiles/program.dir/program.cpp.o"),
+               "compiling");
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace vla
