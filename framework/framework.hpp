@@ -1,7 +1,10 @@
 // The framework in one header.
 #pragma once
 
+#include "framework/check.hpp"
 #include "framework/checkpoint.hpp"
+#include "framework/cuda/graph.hpp"
+#include "framework/device.hpp"
 #include "framework/gradcheck.hpp"
 #include "framework/nn/layers.hpp"
 #include "framework/nn/module.hpp"
@@ -19,6 +22,17 @@
 #include "framework/ops/softmax.hpp"
 #include "framework/optim/optimizer.hpp"
 #include "framework/optim/schedule.hpp"
+#include "framework/parallel.hpp"
 #include "framework/random.hpp"
+#include "framework/safetensors.hpp"
+#include "framework/storage.hpp"
 #include "framework/tape.hpp"
 #include "framework/tensor.hpp"
+
+/// All of it: the framework, the models on it, and the tasks that they are trained on.
+namespace vla {
+
+/// What kernels are written with, and what runs them.
+namespace cuda {}
+
+}  // namespace vla

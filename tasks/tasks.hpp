@@ -18,6 +18,7 @@
 #include "tasks/listops.hpp"
 #include "tasks/mqar.hpp"
 #include "tasks/pathfinder.hpp"
+#include "tasks/regression.hpp"
 #include "tasks/retrieval.hpp"
 #include "tasks/selective_copy.hpp"
 #include "tasks/task.hpp"
