@@ -57,6 +57,7 @@ struct TaskConfig {
   Index contour = 0;
 };
 
+/// A task by its name.
 struct TaskKind {
   std::string_view name;
   std::string_view description;

@@ -14,6 +14,7 @@ namespace vla::cuda {
 /// after each, so that an error is seen where it arises.
 class Begun {
  public:
+  /// Before a launch on behalf of `op`, whose name must outlive it.
   Begun(const char* op, Device device);
   /// Throws Error that names the op if the launch failed.
   void finish();
@@ -31,11 +32,13 @@ std::int64_t launches();
 /// measured with nothing between two points.
 class Profile {
  public:
+  /// An op and what its launches took together.
   struct Row {
     std::string op;
     std::int64_t launches = 0;
     double seconds = 0;
   };
+  /// Measures from here on. Throws Error while another one lives.
   explicit Profile(Device device);
   ~Profile();
   Profile(const Profile&) = delete;
@@ -50,12 +53,16 @@ class Profile {
 /// A pair of points in the stream and the time between them.
 class Timer {
  public:
+  /// Nothing measured yet.
   explicit Timer(Device device);
   ~Timer();
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
+  /// Puts the first point, or the second, behind what was begun so far.
+  ///@{
   void start();
   void stop();
+  ///@}
   /// Waits until `stop` is reached.
   double seconds() const;
 
