@@ -22,17 +22,24 @@ namespace vla {
 /// cannot be captured. Where none lives it costs nothing.
 class DetectAnomalies : public OpObserver {
  public:
+  /// What is no anomaly.
   struct Options {
     /// Ops whose results may hold an Inf, because that is what they are for.
     std::set<std::string> may_be_infinite = {"causal_mask"};
   };
+  /// Looks from here on.
+  ///@{
   DetectAnomalies();
   explicit DetectAnomalies(Options options);
+  ///@}
 
+  /// They throw what the class says.
+  ///@{
   void after_op(const OpRun& op) override;
   void before_rule(const RuleRun& rule) override;
   void after_rule(const RuleRun& rule) override;
   void at_leaf(const LeafGradient& final) override;
+  ///@}
 
  private:
   Options options_;

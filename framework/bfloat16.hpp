@@ -14,6 +14,7 @@
 
 namespace vla {
 
+/// A bfloat16: what tensors of DType::bfloat16 are made of.
 struct BFloat16 {
   std::uint16_t bits;
 
@@ -29,10 +30,12 @@ struct BFloat16 {
     bits = static_cast<std::uint16_t>(nan ? (word >> 16) | 0x40 : rounded >> 16);
 #endif
   }
+  /// From any other number, by way of float.
   template <class Number>
   requires std::is_arithmetic_v<Number> VLA_HOST_DEVICE explicit BFloat16(Number value)
       : BFloat16(static_cast<float>(value)) {}
 
+  /// The same number as a float, exactly.
   VLA_HOST_DEVICE operator float() const {
     const std::uint32_t word = static_cast<std::uint32_t>(bits) << 16;
 #ifdef __CUDA_ARCH__

@@ -42,6 +42,7 @@ TrainingState read_training_state(const std::filesystem::path& path);
 /// promises as the two above.
 void save_parameters(const std::filesystem::path& path, const std::vector<Parameter>& parameters,
                      const std::map<std::string, std::string>& metadata = {});
+/// Reads them back. Throws Error as load_checkpoint does.
 void load_parameters(const std::filesystem::path& path, const std::vector<Parameter>& parameters);
 
 }  // namespace vla

@@ -22,6 +22,7 @@ struct Device {
   Kind kind = Kind::cpu;
   int index = 0;
 
+  /// Whether it is the CPU.
   bool is_cpu() const { return kind == Kind::cpu; }
   friend bool operator==(const Device&, const Device&) = default;
 };

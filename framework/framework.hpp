@@ -2,11 +2,15 @@
 #pragma once
 
 #include "framework/anomaly.hpp"
+#include "framework/check.hpp"
 #include "framework/checkpoint.hpp"
+#include "framework/cuda/graph.hpp"
+#include "framework/device.hpp"
 #include "framework/gradcheck.hpp"
 #include "framework/gradient_report.hpp"
 #include "framework/nn/layers.hpp"
 #include "framework/nn/module.hpp"
+#include "framework/op_observer.hpp"
 #include "framework/ops/argmax.hpp"
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/convolution.hpp"
@@ -21,9 +25,20 @@
 #include "framework/ops/softmax.hpp"
 #include "framework/optim/optimizer.hpp"
 #include "framework/optim/schedule.hpp"
+#include "framework/parallel.hpp"
 #include "framework/profiler.hpp"
 #include "framework/random.hpp"
 #include "framework/recompute.hpp"
+#include "framework/safetensors.hpp"
+#include "framework/storage.hpp"
 #include "framework/tape.hpp"
 #include "framework/tape_picture.hpp"
 #include "framework/tensor.hpp"
+
+/// All of it: the framework, the models on it, and the tasks that they are trained on.
+namespace vla {
+
+/// What kernels are written with, and what runs them.
+namespace cuda {}
+
+}  // namespace vla

@@ -9,6 +9,7 @@
 
 namespace vla {
 
+/// What gradcheck compares, and how far apart values may be.
 struct GradcheckOptions {
   double epsilon = 1e-6;   ///< step of the central difference
   double absolute = 1e-5;  ///< allowed |analytic - numeric| beyond the relative part

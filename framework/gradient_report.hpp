@@ -36,19 +36,23 @@ struct GradientRow {
   std::vector<Index> decades;
 };
 
+/// The gradients of one backward walk, and what a step of the optimiser made of them.
 class GradientReport {
  public:
   static constexpr int kLowestDecade = -10, kDecades = 12;
+  /// How parameters are summed up.
   struct Options {
     int depth = 2;  ///< parts of a parameter's name that name its layer: "blocks.0"
   };
 
   /// Looks at the gradients and keeps a copy of the parameters, so that it can tell what the step
   /// has changed. On CUDA both are brought to the CPU, which waits for the device.
+  ///@{
   GradientReport(const std::vector<Parameter>& parameters, const Gradients& gradients,
                  Options options);
   GradientReport(const std::vector<Parameter>& parameters, const Gradients& gradients)
       : GradientReport(parameters, gradients, Options{}) {}
+  ///@}
 
   /// To be told when the optimiser has moved the parameters: fills in `update` and drops the
   /// copies. Throws Error if it was told before, or if a parameter has another shape or type now.
@@ -56,8 +60,10 @@ class GradientReport {
 
   /// In the order of the parameters, and of the first parameter of each layer. A layer is what
   /// begins with the same `depth` parts of the name, never the last part alone.
+  ///@{
   const std::vector<GradientRow>& parameters() const { return parameters_; }
   const std::vector<GradientRow>& layers() const { return layers_; }
+  ///@}
 
   /// Two tables, parameters and layers. The last column has a digit for each of the twelve decades
   /// of |g|: tenths of the elements that are in it, "." for none and 0 for less than a tenth.

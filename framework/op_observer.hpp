@@ -44,11 +44,14 @@ class OpObserver {
   OpObserver(const OpObserver&) = delete;
   OpObserver& operator=(const OpObserver&) = delete;
 
+  /// What one may look at, in the order it happens. They do nothing unless they are overridden.
+  ///@{
   virtual void after_op(const OpRun&) {}
   virtual void before_rule(const RuleRun&) {}
   virtual void after_rule(const RuleRun&) {}
   virtual void at_leaf(const LeafGradient&) {}
   virtual void at_tape(const TapeEvent&) {}
+  ///@}
 
   /// Whether anybody looks on, on this thread.
   static bool any();

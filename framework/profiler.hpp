@@ -60,6 +60,7 @@ class Profiler : public OpObserver {
     Profiler& profiler_;
     std::size_t depth_;
   };
+  /// Begins one; it ends with the object.
   [[nodiscard]] Span span(std::string name);
 
   /// An op in one pass: seconds without those of ops inside it.
@@ -73,6 +74,7 @@ class Profiler : public OpObserver {
   };
   /// The longest first: by CUDA time on a CUDA device, which it waits for, otherwise by CPU time.
   std::vector<Row> rows() const;
+  /// The rows, aligned, with each one's share of the time.
   std::string table() const;
 
   /// Writes a trace in Chrome's JSON format, for chrome://tracing or Perfetto: a track of ops,
@@ -80,10 +82,13 @@ class Profiler : public OpObserver {
   /// Error if the file cannot be written.
   void write_trace(const std::filesystem::path& file) const;
 
+  /// They take the time.
+  ///@{
   void after_op(const OpRun& op) override;
   void before_rule(const RuleRun& rule) override;
   void after_rule(const RuleRun& rule) override;
   void at_tape(const TapeEvent& event) override;
+  ///@}
 
  private:
   // Something that was seen; seconds since the profiler was made.

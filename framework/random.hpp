@@ -54,15 +54,19 @@ VLA_HOST_DEVICE inline float unit_interval(std::uint32_t word) {
 /// Draws from a stream, one after the other.
 class Rng {
  public:
+  /// At the start of a stream.
   explicit Rng(std::uint64_t seed, std::uint64_t stream = 0) : state_{seed, stream, 0} {}
+  /// At any place of one.
   explicit Rng(const RandomState& state) : state_(state) {}
 
+  /// Where it is: an Rng made from it draws the same from here on.
   const RandomState& state() const { return state_; }
   /// Skips `words` words and returns where they began: for ops that draw them by themselves.
   RandomState reserve(std::uint64_t words);
   /// Another stream of the same seed, from its start.
   Rng fork(std::uint64_t stream) const { return Rng(state_.seed, stream); }
 
+  /// The next word: 32 random bits.
   std::uint32_t word();
   /// Uniform in [0, 1) with 53 random bits (two words).
   double uniform();
@@ -73,8 +77,9 @@ class Rng {
   /// `count` different numbers out of 0 .. n-1, in random order. Throws Error if count > n.
   std::vector<Index> distinct(Index count, Index n);
 
-  /// Tensors of independent draws, on the CPU.
+  /// Independent draws, uniform in [low, high), on the CPU. float32 or float64.
   Tensor uniform(const Shape& shape, DType dtype, double low = 0, double high = 1);
+  /// Independent normal draws, on the CPU. float32 or float64.
   Tensor normal(const Shape& shape, DType dtype, double mean = 0, double deviation = 1);
 
  private:

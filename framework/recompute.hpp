@@ -9,6 +9,7 @@
 
 namespace vla {
 
+/// What a second run needs so that it does the same.
 struct RecomputeOptions {
   /// The streams that `function` draws from in its ops, as dropout does: the second run draws the
   /// same words, and leaves the streams where they are then. They must live until backward.

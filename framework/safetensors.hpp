@@ -23,8 +23,9 @@ struct TensorFile {
 
   /// The tensor of that name, or nullptr.
   const Tensor* find(std::string_view name) const;
-  /// The tensor, or the metadata text, of that name. Throws Error if there is none.
+  /// The tensor of that name. Throws Error if there is none.
   const Tensor& at(std::string_view name) const;
+  /// The metadata text of that name. Throws Error if there is none.
   const std::string& text(const std::string& name) const;
 };
 

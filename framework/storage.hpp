@@ -25,13 +25,18 @@ class Storage {
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 
+  /// Where it begins, in the memory of its device.
+  ///@{
   std::byte* data() { return data_; }
   const std::byte* data() const { return data_; }
+  ///@}
+  /// Where it is.
   Device device() const { return device_; }
 
   /// How many times somebody asked for write access: a saved tensor whose version has moved since
   /// it was saved was changed in place.
   std::uint64_t version() const { return version_; }
+  /// Notes that somebody has write access.
   void bump_version() { ++version_; }
 
  private:
@@ -45,6 +50,7 @@ class Storage {
 /// There is no room for a tensor.
 class OutOfMemory : public Error {
  public:
+  /// Says all of these in its message.
   OutOfMemory(Device device, std::size_t requested, std::size_t live, std::size_t peak,
               std::vector<std::size_t> largest);
 
@@ -60,7 +66,9 @@ struct MemoryStatistics {
   std::size_t cached = 0;
 };
 
+/// Those of a device.
 MemoryStatistics memory_statistics(Device device = {});
+/// From now on the peak is that of later tensors.
 void reset_peak_memory(Device device = {});
 /// Gives the blocks kept for reuse back to the system.
 void release_cached_memory(Device device = {});
@@ -75,10 +83,12 @@ void poison_memory(bool poison, Device device = {});
 /// `pool()` is held.
 class PrivatePool {
  public:
+  /// A pool that is empty at first.
   explicit PrivatePool(Device device);
   ~PrivatePool();
   PrivatePool(const PrivatePool&) = delete;
   PrivatePool& operator=(const PrivatePool&) = delete;
+  /// Keeps its memory apart as long as it is held.
   const std::shared_ptr<BlockPool>& pool() const { return pool_; }
 
  private:

@@ -26,6 +26,7 @@ class BackwardContext {
  public:
   /// Gradient of the loss with respect to output `i`; zeros if that output was not used.
   const Tensor& gradient(int i = 0) const { return gradients_[static_cast<std::size_t>(i)]; }
+  /// Tensor `i` of those that were given to `record` as `saved`.
   const Tensor& saved(int i) const { return saved_[static_cast<std::size_t>(i)]; }
   /// Whether the gradient of input `i` is wanted; if not, an undefined Tensor may be returned.
   bool wants(int i) const { return wants_[static_cast<std::size_t>(i)]; }

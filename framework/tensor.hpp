@@ -18,6 +18,7 @@
 
 namespace vla {
 
+/// Of sizes and places.
 using Index = std::int64_t;
 
 /// bfloat16 is for activations on CUDA; on the CPU it is only stored and converted.
@@ -28,10 +29,13 @@ std::ostream& operator<<(std::ostream& out, DType dtype);
 DType parse_dtype(std::string_view name);
 /// Bytes per element.
 std::size_t element_bytes(DType dtype);
+/// Whether it is float32, float64 or bfloat16.
 inline bool is_floating(DType dtype) {
   return dtype == DType::float32 || dtype == DType::float64 || dtype == DType::bfloat16;
 }
 
+/// The type of elements that C++ has as T.
+///@{
 template <class T>
 constexpr DType dtype_of();
 template <>
@@ -54,15 +58,18 @@ template <>
 constexpr DType dtype_of<std::uint8_t>() {
   return DType::uint8;
 }
+///@}
 
 /// The sizes of a tensor's axes, first axis first. A scalar has none.
 class Shape {
  public:
   Shape() = default;
+  /// {2, 3} for two rows of three; {} for a scalar. Throws Error as below.
   Shape(std::initializer_list<Index> sizes) : Shape(std::vector<Index>(sizes)) {}
   /// Throws Error for a negative size or more elements than an Index can count.
   explicit Shape(std::vector<Index> sizes);
 
+  /// The number of axes.
   int rank() const { return static_cast<int>(sizes_.size()); }
   /// The number of elements: the product of the sizes, 1 for a scalar.
   Index elements() const { return elements_; }
@@ -70,14 +77,20 @@ class Shape {
   Index operator[](int axis) const { return sizes_[static_cast<std::size_t>(checked_axis(axis))]; }
   /// `axis` counted from the front, after the check.
   int checked_axis(int axis) const;
+  /// The sizes of all axes.
+  ///@{
   const std::vector<Index>& sizes() const { return sizes_; }
   auto begin() const { return sizes_.begin(); }
   auto end() const { return sizes_.end(); }
+  ///@}
 
-  /// The same shape with the size of one axis replaced, or an axis removed or inserted.
+  /// The same shape with the size of one axis replaced, or an axis removed or inserted. Throws
+  /// Error for an axis out of range.
+  ///@{
   Shape with(int axis, Index size) const;
   Shape without(int axis) const;
   Shape inserted(int axis, Index size) const;
+  ///@}
 
   friend bool operator==(const Shape& a, const Shape& b) { return a.sizes_ == b.sizes_; }
 
@@ -97,30 +110,40 @@ class Tensor {
   /// Uninitialised elements.
   Tensor(Shape shape, DType dtype, Device device = {});
 
+  /// Every element 0.
   static Tensor zeros(const Shape& shape, DType dtype, Device device = {});
+  /// Every element `value`, rounded to the element type.
   static Tensor full(const Shape& shape, double value, DType dtype, Device device = {});
   /// The values in row-major order; Error unless there are as many as the shape has elements.
   template <class T>
   static Tensor from(const Shape& shape, std::span<const T> values, Device device = {});
+  /// The same for a vector.
   template <class T>
   static Tensor from(const Shape& shape, const std::vector<T>& values, Device device = {}) {
     return from<T>(shape, std::span<const T>(values), device);
   }
+  /// One element without axes.
   static Tensor scalar(double value, DType dtype, Device device = {}) {
     return full({}, value, dtype, device);
   }
   /// begin, begin + 1, ..., end - 1 as int64 (end - begin); Error unless begin <= end.
   static Tensor range(Index begin, Index end, Device device = {});
 
+  /// Whether it is a tensor at all.
   bool defined() const { return storage_ != nullptr; }
+  /// The sizes of its axes.
   const Shape& shape() const { return shape_; }
+  /// The number of its axes.
   int rank() const { return shape_.rank(); }
   /// Size of one axis; negative axes count from the end.
   Index size(int axis) const { return shape_[axis]; }
   /// Number of elements.
   Index elements() const { return shape_.elements(); }
+  /// The type of its elements.
   DType dtype() const { return dtype_; }
+  /// Where its elements are.
   Device device() const { return device_; }
+  /// What its elements take.
   std::size_t bytes() const { return static_cast<std::size_t>(elements()) * element_bytes(dtype_); }
 
   /// The elements, readable where the device is. Throws Error for the wrong type.
@@ -142,6 +165,7 @@ class Tensor {
     check_on_cpu();
     return {data<T>(), static_cast<std::size_t>(elements())};
   }
+  /// The same, writable. Counts as a change in place.
   template <class T>
   std::span<T> mutable_values() {
     check_on_cpu();
@@ -157,15 +181,21 @@ class Tensor {
 
   /// The same elements under another shape, sharing storage. One size may be -1: what is left over.
   Tensor reshape(std::vector<Index> sizes) const;
+  /// The same.
+  ///@{
   Tensor reshape(std::initializer_list<Index> sizes) const {
     return reshape(std::vector<Index>(sizes));
   }
   Tensor reshape(const Shape& shape) const { return reshape(shape.sizes()); }
-  /// Throws Error if the tensor is not defined.
+  ///@}
+  /// A tensor of its own with the same values. Throws Error if the tensor is not defined.
   Tensor clone() const;
+  /// The values as another element type, rounded; the tensor itself where it has it already.
   Tensor to(DType dtype) const;
+  /// The values on another device; the tensor itself where it is there already.
   Tensor to(Device device) const;
 
+  /// Sets every element, rounded to the element type.
   void fill(double value);
   /// Overwrites the elements with those of `source`, which may be on another device: same shape and
   /// type; both defined.
@@ -177,6 +207,7 @@ class Tensor {
   std::uint64_t version() const { return storage_ ? storage_->version() : 0; }
   /// Whether this is the only handle of its storage.
   bool unique() const { return storage_.use_count() == 1; }
+  /// Whether a change of one shows in the other.
   bool shares_storage(const Tensor& other) const { return storage_ == other.storage_; }
 
  private:
@@ -195,6 +226,7 @@ template <class T>
 const T* data_or_null(const Tensor& x) {
   return x.defined() ? x.data<T>() : nullptr;
 }
+/// The same, writable.
 template <class T>
 T* mutable_data_or_null(Tensor& x) {
   return x.defined() ? x.mutable_data<T>() : nullptr;

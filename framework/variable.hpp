@@ -16,6 +16,7 @@ namespace vla {
 struct CallSite {
   const char* file = "";
   int line = 0;
+  /// The place of the call that stands in the source.
   static constexpr CallSite here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
     return {file, line};
   }
@@ -34,19 +35,27 @@ class Var {
   /// A leaf whose gradient every tape tracks. Floating element types only.
   static Var parameter(Tensor value, std::string name = "");
 
+  /// Whether it is a variable at all.
   bool defined() const { return state_ != nullptr; }
+  /// Throws Error if it is not defined, and so do those that follow.
   const Tensor& value() const;
   /// For optimisers and loaders, which change parameters in place.
   Tensor& mutable_value();
+  /// Those of its value: shape, size of an axis (negative axes count from the end), element type
+  /// and device.
+  ///@{
   const Shape& shape() const { return value().shape(); }
   Index size(int axis) const { return value().size(axis); }
   DType dtype() const { return value().dtype(); }
   Device device() const { return value().device(); }
+  ///@}
   /// Whether a tape tracks this variable's gradient.
   bool requires_gradient() const;
   /// Whether an op made it on a tape: it is neither a parameter nor a constant.
   bool is_result() const { return state_ && state_->tape != 0; }
+  /// For messages and files; may be empty.
   const std::string& name() const;
+  /// Of every copy.
   void set_name(std::string name);
   /// Distinguishes this variable from every other that is alive.
   const void* identity() const { return state_.get(); }
@@ -79,10 +88,15 @@ class Gradients {
   /// Adds another batch's gradients; a variable that only one side has is kept.
   Gradients& operator+=(const Gradients& other);
 
+  /// How many there are.
   std::size_t size() const { return entries_.size(); }
+  /// Pairs of a variable and its gradient.
+  ///@{
   auto begin() const { return entries_.begin(); }
   auto end() const { return entries_.end(); }
+  ///@}
 
+  /// Adds a gradient to that of `variable`, which is 0 if there was none.
   void add(const Var& variable, const Tensor& gradient);
 
  private:

@@ -21,6 +21,7 @@ struct AttentionOptions {
 
   /// The same with key_width and value_width filled in. Throws Error for sizes that do not fit.
   AttentionOptions resolved() const;
+  /// Those of its affine maps.
   LinearOptions linear() const { return {.deviation = deviation, .dtype = dtype}; }
 };
 
@@ -32,7 +33,9 @@ struct HeadProjection {
   std::optional<ShortConvolution> convolution;
   Index heads;
 
+  /// head_width numbers for each head.
   HeadProjection(const AttentionOptions& options, Index head_width, Rng& rng);
+  /// For a whole sequence, or the block of one that goes on from `carry`.
   Var operator()(const Var& x, const Carry& carry = {}) const;
   void visit(PartVisitor& parts);
 };
@@ -42,6 +45,7 @@ struct AttentionProjections {
   HeadProjection query, key, value;
   Linear output;  // (heads d_v -> width)
 
+  /// Throws Error for sizes that do not fit.
   AttentionProjections(const AttentionOptions& options, Rng& rng);
   void visit(PartVisitor& parts);
 

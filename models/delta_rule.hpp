@@ -17,11 +17,13 @@ struct DeltaRuleInputs {
   Var initial_state = {};  // S_0 (B, H, d_v, d); undefined: 0
 };
 
+/// How the delta rule runs.
 struct DeltaRuleOptions {
   OperatorForm form = OperatorForm::automatic;  ///< chunk, but with a gate
   Index chunk = 0;                              ///< tokens in a chunk; 0: the usual
 };
 
+/// What it gives.
 struct DeltaRuleResult {
   Var output;       // o (B, T, H, d_v)
   Var final_state;  // S_T (B, H, d_v, d)

@@ -8,6 +8,7 @@
 
 namespace vla {
 
+/// What is computed, beyond what costs little.
 struct DiagnosticsOptions {
   Index every = 1;    ///< eigenvalues, O(d^3) each, at tokens 0, every, 2 every, ...
   bool maps = false;  ///< the T x T maps too: O(T^2 d) a head

@@ -10,6 +10,7 @@
 
 namespace vla {
 
+/// How a token is chosen.
 struct SamplingOptions {
   /// Logits are divided by it; 0: always the most likely token, the first of equal ones.
   double temperature = 1;
@@ -37,9 +38,10 @@ class Generator {
   /// Tokens of the sequence so far.
   Index tokens() const { return state_.tokens + (last_ ? 1 : 0); }
 
-  /// The sequence as a file for write_safetensors, and the way back. `load` throws Error, with the
-  /// sequence as it was, for a file that is none, or one left by a model with other weights.
+  /// The sequence as a file for write_safetensors.
   TensorFile save() const;
+  /// The way back. Throws Error, with the sequence as it was, for a file that is none, or one left
+  /// by a model with other weights.
   void load(const TensorFile& file);
 
  private:

@@ -18,14 +18,17 @@ struct Block {
   std::unique_ptr<Mixer> mixer;
   LayerNorm norm2;
   Mlp mlp;
+  /// hidden is the width of the MLP. Throws Error for sizes that are not allowed.
   Block(Index width, Index hidden, const MixerFactory& make_mixer, Rng& rng,
         LinearOptions options = {});
+  /// x (B, T, width) -> same.
   Var operator()(const Var& x, const Tensor& tokens);
   /// See Mixer::advance.
   Var advance(const Var& x, const Carry& carry);
   void visit(PartVisitor& parts);
 };
 
+/// The sizes of a model and how it starts.
 struct SequenceModelConfig {
   Index vocabulary = 128;
   Index width = 128;
@@ -49,15 +52,20 @@ std::vector<Block> make_blocks(const SequenceModelConfig& config, const MixerFac
 /// outside the vocabulary.
 class SequenceModel {
  public:
+  /// Throws Error for sizes that are not allowed.
   SequenceModel(const SequenceModelConfig& config, const MixerFactory& make_mixer, Rng& rng);
+  /// Tokens int64 (B, T) -> (B, T, width).
   Var operator()(const Tensor& tokens);
   /// What the first block is given: token rows, and positions where `before` tokens came earlier:
   /// (B, T, width).
   Var embed(const Tensor& tokens, Index before = 0) const;
   /// The same for the tokens (B, T) that follow those the state has seen: see Mixer::stream.
   Var stream(const Tensor& tokens, StreamState& state);
+  /// From the first to the last.
   std::vector<Block>& blocks() { return blocks_; }
+  /// (vocabulary, width).
   const Var& token_table() const { return tokens_.weight; }
+  /// What it was made from.
   const SequenceModelConfig& config() const { return config_; }
   void visit(PartVisitor& parts);
 
@@ -69,6 +77,7 @@ class SequenceModel {
   LayerNorm norm_;
 };
 
+/// A body, and how logits are made of its output.
 struct LanguageModelConfig {
   SequenceModelConfig body;
   bool tied_head = true;  ///< logits from the token table; otherwise an affine head of its own
@@ -77,13 +86,17 @@ struct LanguageModelConfig {
 /// tokens int64 (B, T) -> logits (B, T, vocabulary).
 class LanguageModel {
  public:
+  /// Throws Error for sizes that are not allowed.
   LanguageModel(const LanguageModelConfig& config, const MixerFactory& make_mixer, Rng& rng);
+  /// Tokens int64 (B, T) -> logits (B, T, vocabulary).
   Var operator()(const Tensor& tokens);
   /// The same for the tokens (B, T) that follow those the state has seen: see Mixer::stream.
   Var stream(const Tensor& tokens, StreamState& state);
+  /// That of the body.
   const SequenceModelConfig& config() const { return body_.config(); }
   /// Where its parameters are.
   Device device() const { return body_.token_table().device(); }
+  /// All but the head.
   SequenceModel& body() { return body_; }
   void visit(PartVisitor& parts);
 
@@ -94,6 +107,7 @@ class LanguageModel {
   std::optional<Linear> head_;
 };
 
+/// A body, and the number of classes.
 struct ClassifierConfig {
   SequenceModelConfig body;
   Index classes = 2;
@@ -102,7 +116,9 @@ struct ClassifierConfig {
 /// The body's output averaged over time, and an affine head: tokens (B, T), T >= 1 -> (B, classes).
 class Classifier {
  public:
+  /// Throws Error for sizes that are not allowed.
   Classifier(const ClassifierConfig& config, const MixerFactory& make_mixer, Rng& rng);
+  /// Tokens int64 (B, T) -> logits (B, classes).
   Var operator()(const Tensor& tokens);
   void visit(PartVisitor& parts);
 

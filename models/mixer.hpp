@@ -19,12 +19,14 @@ struct DiagnosticsOptions;
 class Mixer {
  public:
   virtual ~Mixer() = default;
+  /// x (B, T, width) -> same.
   virtual Var operator()(const Var& x) = 0;
   /// The same for a mixer that also looks at which tokens (B, T) the sequence is made of.
   virtual Var operator()(const Var& x, const Tensor& /*tokens*/) { return (*this)(x); }
   /// In which form its recurrent operators run over a sequence of `time` tokens, step or chunk;
   /// automatic for a mixer that has none.
   virtual OperatorForm form(Index /*time*/) const { return OperatorForm::automatic; }
+  /// Names its parts: see module.hpp.
   virtual void visit(PartVisitor& parts) = 0;
   /// What the mixer does with x, made from `tokens`: see models/diagnostics.hpp. Throws Error for a
   /// mixer that does not say.

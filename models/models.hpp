@@ -11,7 +11,10 @@
 #include "models/generator.hpp"
 #include "models/language_model.hpp"
 #include "models/linear_transformer/linear_transformer.hpp"
+#include "models/pair_classifier.hpp"
 #include "models/softmax_transformer/softmax_transformer.hpp"
+#include "models/vector_model.hpp"
+#include "models/vla/primitives.hpp"
 #include "models/vla/vla.hpp"
 #include "models/vla/vla_v1.hpp"
 #include "models/vla/vla_v3.hpp"
@@ -36,6 +39,7 @@ struct MixerConfig {
   std::string form = "auto";  ///< all but softmax, of the recurrent operators: auto, step or chunk
 };
 
+/// A mixer by its name.
 struct ModelKind {
   std::string_view name;
   std::string_view description;
@@ -48,6 +52,7 @@ std::span<const ModelKind> model_kinds();
 /// fit it or each other, with what is allowed.
 MixerFactory mixer_factory(std::string_view kind, const MixerConfig& config);
 
+/// The sizes of a VlaLanguageModel.
 struct VlaLanguageModelConfig {
   Index vocabulary = 128;
   Index width = 128;
@@ -60,6 +65,7 @@ struct VlaLanguageModelConfig {
 /// A language model with exact VLA as its mixer.
 class VlaLanguageModel : public LanguageModel {
  public:
+  /// Throws Error for sizes that are not allowed.
   VlaLanguageModel(const VlaLanguageModelConfig& config, Rng& rng);
 };
 

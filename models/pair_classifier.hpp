@@ -10,6 +10,7 @@ namespace vla {
 /// documents are so compared in the Long Range Arena.
 class PairClassifier {
  public:
+  /// Throws Error for sizes that are not allowed.
   PairClassifier(const ClassifierConfig& config, const MixerFactory& make_mixer, Rng& rng);
   /// Throws Error for tokens of another form.
   Var operator()(const Tensor& tokens);

@@ -20,9 +20,10 @@ struct StreamState {
   Index tokens = 0;  ///< of each sequence so far
 };
 
-/// The state as the content of a safetensors file, and back. The second throws Error without a
-/// count of tokens in the metadata; whether the parts fit is found out when the state is used.
+/// The state as the content of a safetensors file.
 TensorFile to_file(const StreamState& state);
+/// The way back. Throws Error without a count of tokens in the metadata; whether the parts fit is
+/// found out when the state is used.
 StreamState to_state(const TensorFile& file);
 
 /// What a block of tokens takes over from those before it and leaves to those after it, by name.
@@ -46,6 +47,7 @@ class Carry {
   /// The same for what not every block leaves: undefined also where it is missing.
   Tensor take_if_left(std::string_view name, const Shape& shape, DType dtype,
                       std::optional<Device> device = {}) const;
+  /// Leaves a part to the block that follows, under a name.
   void leave(std::string_view name, const Tensor& value) const;
 
  private:

@@ -5,6 +5,7 @@
 
 namespace vla {
 
+/// The sizes of a VectorModel.
 struct VectorModelConfig {
   Index inputs = 1;               ///< numbers that go in at every place
   Index outputs = 1;              ///< and that come out
@@ -17,6 +18,7 @@ class VectorModel {
  public:
   /// Throws Error for sizes that are not allowed.
   VectorModel(const VectorModelConfig& config, const MixerFactory& make_mixer, Rng& rng);
+  /// Throws Error unless x is (B, T, inputs).
   Var operator()(const Var& x);
   void visit(PartVisitor& parts);
 

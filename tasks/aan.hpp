@@ -8,6 +8,7 @@
 
 namespace vla {
 
+/// Settings of Aan.
 struct AanOptions {
   std::string data;              ///< the folder of new_aan_pairs.train.tsv and others
   Index length = 8000;           ///< T, even: half of it for each document

@@ -5,6 +5,7 @@
 
 namespace vla {
 
+/// Settings of Ancestor.
 struct AncestorOptions {
   Index vocabulary = 34;     ///< 8 words and the entities
   Index chain = 4;           ///< facts of an example, at most

@@ -5,6 +5,7 @@
 
 namespace vla {
 
+/// Settings of AssociativeRecall.
 struct AssociativeRecallOptions {
   Index vocabulary = 100;
   Index pairs = 15;
@@ -33,6 +34,7 @@ class AssociativeRecall : public Task {
   double chance() const override;
   Batch sample(Index size, Rng& rng) const override;
 
+  /// What it was made from.
   const AssociativeRecallOptions& options() const { return options_; }
 
  private:

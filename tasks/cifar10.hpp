@@ -7,6 +7,7 @@
 
 namespace vla {
 
+/// Settings of Cifar10.
 struct Cifar10Options {
   std::string data;              ///< the folder of the binary version: data_batch_1.bin and others
   std::string held_out = "val";  ///< val or test

@@ -5,6 +5,7 @@
 
 namespace vla {
 
+/// Settings of Copy.
 struct CopyOptions {
   Index vocabulary = 10;
   Index prefix = 20;          ///< n, the longest prefix

@@ -5,6 +5,7 @@
 
 namespace vla {
 
+/// Settings of DelayedRecall.
 struct DelayedRecallOptions {
   Index vocabulary = 20;
   Index delay = 20;  ///< D

@@ -7,6 +7,7 @@
 
 namespace vla {
 
+/// Settings of Imdb.
 struct ImdbOptions {
   std::string data;     ///< the folder aclImdb, with train and test in it
   Index length = 4096;  ///< T: of longer reviews the first T bytes count

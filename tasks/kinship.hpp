@@ -34,6 +34,7 @@ Kin compose(Kin relation, Kin step);
 /// "father", "mother" ..: the word for a man or woman who is this kin.
 std::string kin_word(Kin kin, bool woman);
 
+/// Settings of Kinship.
 struct KinshipOptions {
   Index vocabulary = 50;     ///< 24 words and the entities
   Index chain = 3;           ///< facts of an example, at most

@@ -10,6 +10,7 @@
 
 namespace vla {
 
+/// A part of an example.
 using Bytes = std::span<const std::uint8_t>;
 
 /// Tokens of bytes: 0 is padding, 1 + the byte otherwise. Those of the classes follow.
@@ -21,10 +22,15 @@ void write_bytes(Bytes bytes, std::span<Index> tokens);
 /// Examples of one or more parts and a class, one after the other in one block of memory.
 class LabelledBytes {
  public:
+  /// None yet, of `parts` parts each.
   explicit LabelledBytes(Index parts = 1) : parts_(parts) {}
+  /// How many examples there are.
   Index size() const { return static_cast<Index>(labels_.size()); }
+  /// How many parts each has.
   Index parts() const { return parts_; }
+  /// One part of one.
   Bytes part(Index example, Index part) const;
+  /// Its class.
   Index label(Index example) const;
   /// Throws Error for another number of parts.
   void add(std::initializer_list<Bytes> parts, Index label);
@@ -57,9 +63,11 @@ class LabelledBytesTask : public Task {
   }
   std::string fingerprint() const override { return fingerprint_; }
 
+  /// All examples.
   const LabelledSets& sets() const { return sets_; }
 
  protected:
+  /// For a task that knows where its sets come from: labels below `classes`, T = `length`.
   LabelledBytesTask(std::string name, Index classes, Index length, LabelledSets sets);
 
  private:

@@ -6,6 +6,7 @@
 
 namespace vla {
 
+/// Settings of ListOps.
 struct ListOpsOptions {
   Index depth = 10;       ///< of an expression, at most
   Index arguments = 10;   ///< of an operator, at most
@@ -40,6 +41,7 @@ class ListOps : public Task {
 
   /// The settings, with the size that was chosen.
   const ListOpsOptions& options() const { return options_; }
+  /// The rule that expressions are drawn by.
   ListOpsGrammar grammar() const;
 
  private:

@@ -32,9 +32,9 @@ struct ListOpsGrammar {
 /// Throws Error for a grammar of which next to no draw counts, or whose sizes are not allowed.
 void check_listops_grammar(const ListOpsGrammar& grammar);
 
-/// One draw: below the greatest depth, with probability 1/4, one of the four operators on 2 ..
-/// arguments expressions drawn likewise, their number uniform; otherwise a digit. None if its size
-/// does not count.
+/// One draw: below the greatest depth, with probability 1/4, one of the four operators on 2 to
+/// `arguments` expressions drawn likewise, their number uniform; otherwise a digit. None if its
+/// size does not count.
 std::optional<ListOpsExpression> draw_listops(const ListOpsGrammar& grammar, Rng& rng);
 /// Draws until one counts, which check_listops_grammar sees to.
 ListOpsExpression next_listops(const ListOpsGrammar& grammar, Rng& rng);

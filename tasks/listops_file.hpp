@@ -11,8 +11,11 @@ namespace vla {
 /// Expressions, one after the other in one block of memory.
 class ListOpsSet {
  public:
+  /// How many expressions there are.
   Index size() const { return static_cast<Index>(ends_.size()); }
+  /// The symbols of one.
   std::span<const std::uint8_t> operator[](Index i) const;
+  /// Appends one.
   void add(std::span<const std::uint8_t> expression);
   /// The symbols of all, which say where each expression ends.
   std::span<const std::uint8_t> symbols() const { return symbols_; }

@@ -38,6 +38,7 @@ inline constexpr ZoologySize kZoologySizes[] = {
 /// "notebook", "zoology" or "zoology-mix"; Error for another name.
 MqarForm parse_mqar_form(std::string_view name);
 
+/// Settings of Mqar.
 struct MqarOptions {
   MqarForm form = MqarForm::notebook;
   Index pairs = 8;  ///< n; zoology_mix: no matter
@@ -49,6 +50,7 @@ struct MqarOptions {
   bool random_filler = true;  ///< zoology: filler is any token; otherwise token 0
 };
 
+/// Multi-query associative recall (see MqarForm).
 class Mqar : public Task {
  public:
   /// Throws Error for settings that leave no room for the keys, the values or the queries.

@@ -6,6 +6,7 @@
 
 namespace vla {
 
+/// Settings of Pathfinder.
 struct PathfinderOptions {
   Index length = 1024;           ///< T: 1024, 4096, 16384 or 65536 pixels, the sides 32 .. 256
   Index contour = 14;            ///< dashes of a long path: 6, 9 or 14
@@ -34,6 +35,7 @@ class Pathfinder : public Task {
   Batch sample_held_out(Index size, Rng& rng) const override;
   std::string fingerprint() const override { return fingerprint_; }
 
+  /// The rule that images are drawn by.
   const PathfinderRule& rule() const { return rule_; }
 
  private:

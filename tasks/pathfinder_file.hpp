@@ -14,6 +14,7 @@ namespace vla {
 struct PathfinderSet {
   std::vector<std::string> paths;  ///< from the folder on
   std::vector<std::uint8_t> labels;
+  /// How many images there are.
   Index size() const { return static_cast<Index>(paths.size()); }
 };
 

@@ -10,6 +10,7 @@
 
 namespace vla {
 
+/// The dashes of a line, from end to end.
 using PathfinderPath = std::vector<PathfinderDash>;
 
 /// How images of one kind are drawn. Lengths are in pixels.
@@ -32,6 +33,7 @@ struct PathfinderRule {
 /// of `contour` dashes (6, 9 or 14). Throws Error for others.
 PathfinderRule pathfinder_rule(Index side, Index contour = 14);
 
+/// A drawn image and its class.
 struct PathfinderImage {
   bool connected = false;             ///< whether the marks are the ends of one path
   std::vector<std::uint8_t> pixels;   ///< row after row, the brightest 255

@@ -8,6 +8,7 @@
 
 namespace vla {
 
+/// Settings of Regression.
 struct RegressionOptions {
   Index dimensions = 8;  ///< d, of x
   Index points = 24;     ///< T, pairs in a sequence
@@ -32,6 +33,7 @@ class Regression {
   explicit Regression(const RegressionOptions& options = {});
   /// `size` sequences, a pure function of the state of `rng`. Throws Error for a negative size.
   RegressionBatch sample(Index size, Rng& rng) const;
+  /// What it was made from.
   const RegressionOptions& options() const { return options_; }
 
  private:

@@ -5,6 +5,7 @@
 
 namespace vla {
 
+/// Settings of Retrieval.
 struct RetrievalOptions {
   Index vocabulary = 32;
   Index pairs = 20;
@@ -28,6 +29,7 @@ class Retrieval : public Task {
   double chance() const override;
   Batch sample(Index size, Rng& rng) const override;
 
+  /// What it was made from.
   const RetrievalOptions& options() const { return options_; }
 
  private:

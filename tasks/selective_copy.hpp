@@ -5,6 +5,7 @@
 
 namespace vla {
 
+/// Settings of SelectiveCopy.
 struct SelectiveCopyOptions {
   Index vocabulary = 16;
   Index items = 16;    ///< n, the tokens to copy
@@ -28,6 +29,7 @@ class SelectiveCopy : public Task {
   double chance() const override { return 1 / static_cast<double>(options_.vocabulary - 2); }
   Batch sample(Index size, Rng& rng) const override;
 
+  /// What it was made from.
   const SelectiveCopyOptions& options() const { return options_; }
 
  private:

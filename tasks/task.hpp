@@ -79,6 +79,7 @@ struct Score {
   Index counted = 0;
   /// right / counted, 0 when nothing was counted.
   double accuracy() const;
+  /// Adds those of another batch.
   Score& operator+=(const Score& other);
 };
 

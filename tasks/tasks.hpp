@@ -18,6 +18,7 @@
 #include "tasks/listops.hpp"
 #include "tasks/mqar.hpp"
 #include "tasks/pathfinder.hpp"
+#include "tasks/regression.hpp"
 #include "tasks/retrieval.hpp"
 #include "tasks/selective_copy.hpp"
 #include "tasks/task.hpp"
@@ -56,6 +57,7 @@ struct TaskConfig {
   Index contour = 0;
 };
 
+/// A task by its name.
 struct TaskKind {
   std::string_view name;
   std::string_view description;

@@ -9,6 +9,7 @@
 
 namespace vla {
 
+/// Settings of Text.
 struct TextOptions {
   std::string file;          ///< any regular file, up to 4 GiB
   Index length = 256;        ///< T
@@ -37,7 +38,9 @@ class Text : public Task {
   std::vector<Measure> references() const override;
   std::string fingerprint() const override { return fingerprint_; }
 
+  /// The bytes that are learned from.
   std::span<const std::uint8_t> training_part() const;
+  /// The bytes that are evaluated on.
   std::span<const std::uint8_t> valid_part() const;
 
  private:

@@ -2,7 +2,6 @@
 // subdirectory. tests/consumer is the project that uses it.
 
 #include <cstdlib>
-#include <set>
 #include <sstream>
 
 #include "framework/device.hpp"
@@ -39,10 +38,17 @@ void check_program(const fs::path& program) {
       outcome.out);
 }
 
-boost::test_tools::assertion_result has_pkg_config(boost::unit_test::test_unit_id) {
-  boost::test_tools::assertion_result result(std::system("command -v pkg-config >/dev/null") == 0);
-  if (!result) result.message() << "pkg-config is not installed";
+boost::test_tools::assertion_result has_program(const std::string& name) {
+  boost::test_tools::assertion_result result(
+      std::system(("command -v " + name + " >/dev/null").c_str()) == 0);
+  if (!result) result.message() << name << " is not installed";
   return result;
+}
+boost::test_tools::assertion_result has_pkg_config(boost::unit_test::test_unit_id) {
+  return has_program("pkg-config");
+}
+boost::test_tools::assertion_result has_doxygen(boost::unit_test::test_unit_id) {
+  return has_program("doxygen");
 }
 
 const std::string kConfigure = "cmake -DCMAKE_BUILD_TYPE=Release " VLA_CONSUMER_OPTIONS " -S ";
@@ -67,6 +73,13 @@ std::vector<fs::path> files_of(const fs::path& tree) {
   for (const auto& entry : fs::recursive_directory_iterator(tree))
     if (entry.is_regular_file()) files.push_back(entry.path());
   return files;
+}
+
+void configure_as_subdirectory(const Place& place) {
+  check_done(
+      shell(place.path(), kConfigure + quoted(kConsumer) + " -B build -G Ninja -DVLA_CUDA=OFF" +
+                              " -DVLA_SOURCE=" + quoted(VLA_SOURCE_DIR)),
+      "configuring");
 }
 
 fs::path folder_of(const std::string& file) {
@@ -121,6 +134,14 @@ BOOST_AUTO_TEST_CASE(headers_need_nothing_private) {
     BOOST_TEST(!holds(read_files, library), library << " is read by the public headers");
 }
 
+BOOST_AUTO_TEST_CASE(every_public_class_and_function_is_documented,
+                     *boost::unit_test::precondition(has_doxygen)) {
+  const Place place;
+  check_done(shell(place.path(), quoted(VLA_SOURCE_DIR "/tools/docs") + " pages"), "tools/docs");
+  BOOST_TEST(place.has("pages/html/classvla_1_1Tensor.html"));
+  BOOST_TEST(holds(read(place / "pages/html/index.html"), "Variational Linear Attention"));
+}
+
 BOOST_AUTO_TEST_CASE(found_by_cmake) {
   const Place place;
   check_done(shell(place.path(), kConfigure + quoted(kConsumer) + " -B build -DCMAKE_PREFIX_PATH=" +
@@ -163,20 +184,18 @@ BOOST_AUTO_TEST_CASE(a_component_that_is_missing_is_named) {
   BOOST_TEST(holds(unknown.errors, "opencl"), unknown.errors);
 }
 
-// Building the libraries once more takes minutes: the program's own files are compiled, with the
-// options that the targets hand on, and linked where VLA_LONG_TESTS is in the environment.
+// Building the libraries once more takes minutes: only the program's own file is compiled here,
+// with the options that the targets hand on. long_package builds all.
 BOOST_AUTO_TEST_CASE(as_a_subdirectory) {
   const Place place;
-  check_done(shell(place.path(), kConfigure + quoted(kConsumer) +
-                                     " -B build -G Ninja -DVLA_SOURCE=" + quoted(VLA_SOURCE_DIR) +
-                                     " -DVLA_CUDA=OFF"),
-             "configuring");
+  configure_as_subdirectory(place);
   const Outcome commands = shell(place.path(), "ninja -C build -t commands program");
   check_done(commands, "listing commands");
   std::istringstream lines(commands.out);
   int own = 0;
   for (std::string line; std::getline(lines, line);) {
     BOOST_TEST(!holds(line, "/tests/tape_test.cpp"));
+    BOOST_TEST(!holds(line, "/tools/main.cpp"));
     BOOST_TEST(!holds(line, "-march=native"), line);
     if (!holds(line, "consumer/program.cpp")) continue;
     ++own;
@@ -184,13 +203,30 @@ BOOST_AUTO_TEST_CASE(as_a_subdirectory) {
       BOOST_TEST(!holds(line, option), line);
   }
   BOOST_TEST(own == 1);
-  if (std::getenv("VLA_LONG_TESTS")) {
-    check_done(shell(place.path(), "cmake --build build --target program"), "building");
-    check_program(place / "build/program");
-  } else {
-    check_done(shell(place.path(), "ninja -C build CMakeFiles/program.dir/program.cpp.o"),
-               "compiling");
-  }
+  check_done(shell(place.path(), "ninja -C build CMakeFiles/program.dir/program.cpp.o"),
+             "compiling");
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+// Minutes long; run by tools/soak alone.
+BOOST_AUTO_TEST_SUITE(long_package)
+
+BOOST_AUTO_TEST_CASE(as_a_subdirectory) {
+  const Place place;
+  configure_as_subdirectory(place);
+  check_done(shell(place.path(), "cmake --build build --target program"), "building");
+  check_program(place / "build/program");
+}
+
+BOOST_AUTO_TEST_CASE(every_header_compiles_alone) {
+  const fs::path include = installed() / "include/vla";
+  const Place place;
+  for (const fs::path& path : files_of(include))
+    if (path.extension() == ".hpp")
+      check_done(shell(place.path(), VLA_CXX " -std=c++20 -fsyntax-only -x c++ -I " +
+                                         quoted(include.string()) + " " + quoted(path.string())),
+                 path.string());
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -29,6 +29,7 @@ class CapturedGraph {
   CapturedGraph(const CapturedGraph&) = delete;
   CapturedGraph& operator=(const CapturedGraph&) = delete;
 
+  /// Begins the work once more, in one launch.
   void replay();
 
  private:

@@ -14,6 +14,7 @@ namespace vla::cuda {
 /// after each, so that an error is seen where it arises.
 class Begun {
  public:
+  /// Before a launch on behalf of `op`, whose name must outlive it.
   Begun(const char* op, Device device);
   /// Throws Error that names the op if the launch failed.
   void finish();
@@ -30,12 +31,16 @@ std::int64_t launches();
 /// A pair of points in the stream and the time between them.
 class Timer {
  public:
+  /// Nothing measured yet.
   explicit Timer(Device device);
   ~Timer();
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
+  /// Puts the first point, or the second, behind what was begun so far.
+  ///@{
   void start();
   void stop();
+  ///@}
   /// Waits until `stop` is reached.
   double seconds() const;
   /// From the start of `earlier` to the start of this; both have been started.
@@ -50,6 +55,7 @@ class Timer {
 /// measured with nothing between two points.
 class Profile {
  public:
+  /// An op and what its launches took together.
   struct Row {
     std::string op;
     std::int64_t launches = 0;
@@ -69,8 +75,10 @@ class Profile {
   std::size_t count() const;
   /// What was measured so far: each launch, in order; and by op, the longest first. Both wait for
   /// the device.
+  ///@{
   std::vector<Launch> launches() const;
   std::vector<Row> rows() const;
+  ///@}
 
  private:
   Device device_;

@@ -31,27 +31,33 @@ struct Parameter {
 /// defined (an optional bias, say) is passed over.
 class PartVisitor {
  public:
+  /// Calls `see` with every parameter.
   explicit PartVisitor(std::function<void(const std::string& name, Var& parameter)> see)
       : see_(std::move(see)) {}
 
+  /// A parameter of the module.
   void operator()(std::string_view name, Var& parameter) {
     if (parameter.defined()) see_(joined(name), parameter);
   }
+  /// A part that is a module itself: its names go by "name.".
   template <class Module>
   void operator()(std::string_view name, Module& part) {
     const std::string outer = std::exchange(prefix_, joined(name));
     part.visit(*this);
     prefix_ = outer;
   }
+  /// Parts "name.0", "name.1" and so on.
   template <class Module>
   void operator()(std::string_view name, std::vector<Module>& parts) {
     for (std::size_t i = 0; i < parts.size(); ++i)
       (*this)(std::string(name) + "." + std::to_string(i), parts[i]);
   }
+  /// A part that may be missing.
   template <class Module>
   void operator()(std::string_view name, std::optional<Module>& part) {
     if (part) (*this)(name, *part);
   }
+  /// The same.
   template <class Module>
   void operator()(std::string_view name, std::unique_ptr<Module>& part) {
     if (part) (*this)(name, *part);

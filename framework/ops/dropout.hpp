@@ -6,6 +6,7 @@
 
 namespace vla {
 
+/// How much is dropped, and whether anything is.
 struct DropoutOptions {
   double rate = 0;  ///< probability of an element to be zeroed, 0 <= rate < 1
   bool train = false;

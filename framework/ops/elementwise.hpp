@@ -33,11 +33,15 @@ struct HasCudaKernel {};
 
 namespace cuda {
 
+/// The kernels of Function, which are in a file that is compiled as CUDA.
 template <class Function>
 struct Elementwise {
+  /// y = f(x), and dx = dy slope(x, y), on the device of x.
+  ///@{
   static void map(const Function& f, const Tensor& x, Tensor& y);
   static void map_gradient(const Function& f, const Tensor& dy, const Tensor& x, const Tensor& y,
                            Tensor& dx);
+  ///@}
 };
 
 }  // namespace cuda

@@ -5,6 +5,7 @@
 
 namespace vla {
 
+/// Whether the last two axes of a side are exchanged before the product.
 struct MatmulOptions {
   bool transpose_a = false;
   bool transpose_b = false;
@@ -25,7 +26,9 @@ Var linear(const Var& x, const Var& weight, const Var& bias = {}, CallSite site 
 /// significant bits of each factor and is several times as fast. For the whole program; float32 at
 /// first.
 enum class MatmulPrecision { float32, tf32 };
+/// The one that is set.
 MatmulPrecision matmul_precision();
+/// Sets it, for every thread.
 void set_matmul_precision(MatmulPrecision precision);
 
 }  // namespace vla

@@ -6,17 +6,21 @@
 
 namespace vla {
 
+/// -x.
 Var neg(const Var& x, CallSite site = CallSite::here());
 /// |x|, with slope 0 at 0.
 Var abs(const Var& x, CallSite site = CallSite::here());
+/// e to the power of x.
 Var exp(const Var& x, CallSite site = CallSite::here());
 /// Natural logarithm.
 Var log(const Var& x, CallSite site = CallSite::here());
 /// Square root; its slope at 0 is infinite.
 Var sqrt(const Var& x, CallSite site = CallSite::here());
+/// x x.
 Var square(const Var& x, CallSite site = CallSite::here());
 /// x to a constant power.
 Var pow(const Var& x, double exponent, CallSite site = CallSite::here());
+/// Hyperbolic tangent.
 Var tanh(const Var& x, CallSite site = CallSite::here());
 /// 1 / (1 + exp(-x)).
 Var sigmoid(const Var& x, CallSite site = CallSite::here());

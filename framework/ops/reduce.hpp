@@ -8,6 +8,7 @@
 
 namespace vla {
 
+/// The shape of what a reduction gives.
 struct ReduceOptions {
   bool keep = false;  ///< keep the reduced axes with size 1
 };

@@ -11,6 +11,7 @@ Var softmax(const Var& x, CallSite site = CallSite::here());
 /// log(softmax(x)), computed without forming small probabilities.
 Var log_softmax(const Var& x, CallSite site = CallSite::here());
 
+/// Which targets count, and how they are spread.
 struct CrossEntropyOptions {
   Index ignore_index = -100;   ///< targets of this value count neither in the loss nor in the mean
   double label_smoothing = 0;  ///< share of the target mass spread evenly over all classes, 0 to 1

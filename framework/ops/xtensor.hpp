@@ -1,4 +1,6 @@
-// The only door to xtensor: every file that wants it includes this header and no other.
+// The only door to xtensor, for the project's own files and for users: every file that wants it
+// includes this header and no other. No other public header shows xtensor, which a user must have
+// only where this one is included.
 //
 // xtensor 0.24.3 chooses `xarray` as the result type of expressions of dynamic rank by a
 // specialisation that it guards with `__cplusplus == 201703L`; under C++20 it falls back to
@@ -51,6 +53,17 @@ auto as_mutable_xtensor(Tensor& tensor) {
   const std::vector<Index>& sizes = tensor.shape().sizes();
   return xt::adapt(tensor.mutable_data<T>(), static_cast<std::size_t>(tensor.elements()),
                    xt::no_ownership(), std::vector<std::size_t>(sizes.begin(), sizes.end()));
+}
+/// A new tensor on the CPU with the values of an xtensor expression, of its shape. Its elements are
+/// of a type that tensors have: float, double, int64 or uint8.
+template <class Expression>
+Tensor tensor_of(const xt::xexpression<Expression>& expression) {
+  using T = typename Expression::value_type;
+  const auto& values = expression.derived_cast();
+  Tensor result(Shape(std::vector<Index>(values.shape().begin(), values.shape().end())),
+                dtype_of<T>());
+  as_mutable_xtensor<T>(result) = values;
+  return result;
 }
 
 }  // namespace vla

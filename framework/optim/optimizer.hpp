@@ -20,6 +20,7 @@ double clip_factor(double norm, double limit);
 /// checkpoints.
 class Optimizer {
  public:
+  /// What may change from step to step.
   struct StepOptions {
     double rate_share = 1;  ///< from a Schedule: multiplies the base rate
     double clip = 0;        ///< > 0: gradients are scaled to at most this global norm
@@ -31,14 +32,18 @@ class Optimizer {
   /// it. Throws Error, with nothing moved, if an option is out of range, or if clipping is on and
   /// the norm is not finite; on CUDA that shows when a value is next read.
   Tensor step(const Gradients& gradients, StepOptions options);
+  /// The same at the base rate, without clipping.
   Tensor step(const Gradients& gradients) { return step(gradients, StepOptions{}); }
-  /// The two halves of `step`: counts it and lays down its numbers where the parameters are; and
-  /// moves the parameters by them. A captured CUDA graph holds the second alone.
+  /// The first half of `step`: counts it and lays down its numbers where the parameters are.
   void begin_step(StepOptions options);
+  /// The second half: moves the parameters by those numbers. A captured CUDA graph holds it alone.
   Tensor move(const Gradients& gradients);
 
+  /// Those it was made for.
   const std::vector<Parameter>& parameters() const { return parameters_; }
+  /// Steps so far.
   std::int64_t steps() const { return steps_; }
+  /// Goes on from a step, as a loader does.
   void set_steps(std::int64_t steps) { steps_ = steps; }
   /// The optimiser's tensors by name, e.g. "first_moment.blocks.0.mlp.up.weight": handles, so a
   /// loader writes into them.
@@ -67,6 +72,7 @@ class Optimizer {
   double clip_ = 0;
 };
 
+/// Settings of Sgd.
 struct SgdOptions {
   double rate = 1e-2;
   double momentum = 0;
@@ -76,6 +82,7 @@ struct SgdOptions {
 /// v <- momentum v + g; p <- p - rate v.
 class Sgd : public Optimizer {
  public:
+  /// Throws Error for settings out of range, and as Optimizer does.
   explicit Sgd(std::vector<Parameter> parameters, SgdOptions options = {});
   std::vector<std::pair<std::string, Tensor>> state() const override;
 
@@ -88,6 +95,7 @@ class Sgd : public Optimizer {
   std::vector<Tensor> velocity_;
 };
 
+/// Settings of Adam and AdamW.
 struct AdamOptions {
   double rate = 1e-3;
   double beta1 = 0.9;
@@ -101,6 +109,7 @@ struct AdamOptions {
 /// and Hutter 2019): p <- p (1 - rate decay), then the Adam step.
 class Adam : public Optimizer {
  public:
+  /// Throws Error for settings out of range, and as Optimizer does.
   explicit Adam(std::vector<Parameter> parameters, AdamOptions options = {});
   std::vector<std::pair<std::string, Tensor>> state() const override;
 
@@ -116,6 +125,7 @@ class Adam : public Optimizer {
 /// Adam with decoupled weight decay.
 class AdamW : public Adam {
  public:
+  /// As Adam, with `decoupled` set.
   explicit AdamW(std::vector<Parameter> parameters, AdamOptions options = {})
       : Adam(std::move(parameters), with_decoupled(options)) {}
 

@@ -7,6 +7,7 @@
 
 namespace vla {
 
+/// Settings of DeltaNet.
 struct DeltaNetOptions {
   AttentionOptions attention;
   bool unit_query = true;
@@ -21,6 +22,7 @@ struct DeltaNetOptions {
 class DeltaNet : public Mixer {
  public:
   using Mixer::operator();
+  /// Throws Error for sizes that do not fit.
   DeltaNet(const DeltaNetOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override { return advance(x, {}); }
@@ -39,6 +41,7 @@ class DeltaNet : public Mixer {
   std::optional<LayerNorm> norm_;
 };
 
+/// Settings of GatedDeltaNet.
 struct GatedDeltaNetOptions {
   AttentionOptions attention;
   double unit_floor = 1e-6;
@@ -50,6 +53,7 @@ struct GatedDeltaNetOptions {
 class GatedDeltaNet : public Mixer {
  public:
   using Mixer::operator();
+  /// Throws Error for sizes that do not fit.
   GatedDeltaNet(const GatedDeltaNetOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override { return advance(x, {}); }

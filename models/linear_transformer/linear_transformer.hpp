@@ -10,6 +10,7 @@ namespace vla {
 /// How z . phi(q) is kept away from 0: a constant added, or a floor.
 enum class DenominatorGuard { add, floor };
 
+/// Settings of LinearTransformer.
 struct LinearTransformerOptions {
   AttentionOptions attention;
   DenominatorGuard guard = DenominatorGuard::floor;
@@ -22,6 +23,7 @@ struct LinearTransformerOptions {
 class LinearTransformer : public Mixer {
  public:
   using Mixer::operator();
+  /// Throws Error for sizes that do not fit.
   LinearTransformer(const LinearTransformerOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override { return advance(x, {}); }

@@ -12,6 +12,7 @@ namespace vla {
 class SoftmaxTransformer : public Mixer {
  public:
   using Mixer::operator();
+  /// Throws Error for sizes that do not fit.
   SoftmaxTransformer(const AttentionOptions& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override { return advance(x, {}); }

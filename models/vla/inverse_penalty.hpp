@@ -26,6 +26,7 @@ struct PenaltyState {
   Index tokens = 0;     // so far
 };
 
+/// How the inverse penalty runs.
 struct InversePenaltyOptions {
   /// Every so many tokens of the whole sequence, after the read-out, M <- M + (1 - b) lambda0 I, b
   /// the product of gamma since the last time; 0: never. Without it forgetting lets M shrink
@@ -36,6 +37,7 @@ struct InversePenaltyOptions {
   PenaltyState initial = {};
 };
 
+/// What it gives.
 struct InversePenaltyResult {
   Var output;  // y, of the shape of x
   PenaltyState state;

@@ -15,11 +15,13 @@ Var directions_of(const Linear& map, const Var& key);
 /// unit(W_u k) / sqrt(d) of the same shape.
 Var unit_directions_of(const Linear& map, const Var& key, double floor);
 
+/// What the directions u of the penalty are.
 enum class PenaltyKind {
   key,      // u = the unit key, weighted by beta: weighted recursive least squares
   learned,  // u_m = unit(W_u k) / sqrt(d), m = 1..rank
 };
 
+/// Settings of PenaltyBuilder.
 struct PenaltyBuilderOptions {
   Index width;  // of the layer's input x
   Index heads;
@@ -44,6 +46,7 @@ struct PenaltyBuilder {
   std::optional<Linear> directions;
   std::optional<Linear> forget;
 
+  /// Throws Error for settings that are not allowed.
   PenaltyBuilder(const PenaltyBuilderOptions& options, Rng& rng);
   /// x (B, T, width), raw keys (before the feature map) and unit keys (B, T, H, d), beta (B, T, H).
   Penalty operator()(const Var& x, const Var& raw_key, const Var& unit_key, const Var& beta) const;

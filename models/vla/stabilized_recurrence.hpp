@@ -20,6 +20,7 @@ struct StabilizedInputs {
   Tensor initial_updates = {};  // int64 (B): counted before the first token; undefined: 0
 };
 
+/// What the recurrence gives.
 struct StabilizedResult {
   Var output;      // o (B, T, H, d_v)
   Tensor inverse;  // A after the last token (B, H, d, d)

@@ -5,6 +5,7 @@
 
 namespace vla {
 
+/// One more update of A at some tokens.
 struct SymbolicDirection {
   Var direction;  // a (B, T, H, d)
   Tensor active;  // uint8 (B, T): whether the token is related to one up to itself

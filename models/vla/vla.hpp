@@ -10,6 +10,7 @@ namespace vla {
 /// phi, the feature map of queries and keys: elu(x) + 1, or x itself.
 enum class FeatureMap { elu_plus_one, identity };
 
+/// Settings of Vla.
 struct VlaOptions {
   AttentionOptions attention;
   FeatureMap feature_map = FeatureMap::elu_plus_one;
@@ -38,6 +39,7 @@ struct VlaOptions {
 class Vla : public Mixer {
  public:
   using Mixer::operator();
+  /// Throws Error for settings that are not allowed.
   Vla(const VlaOptions& options, Rng& rng);
 
   /// x (B, T, width) -> (B, T, width).
@@ -45,6 +47,7 @@ class Vla : public Mixer {
   Var operator()(const Var& x) override { return advance(x, {}); }
   Var advance(const Var& x, const Carry& carry) override;
 
+  /// The output, and the state after the last token.
   struct Result {
     Var output;      // (B, T, width)
     Tensor penalty;  // M after the last token (B, H, d, d)

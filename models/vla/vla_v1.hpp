@@ -18,6 +18,7 @@ enum class DirectionKind {
   kernel,    // phi(W_phi k) with phi = elu + 1, r of them
 };
 
+/// Settings of VlaV1.
 struct VlaV1Options {
   AttentionOptions attention = {.heads = 1, .convolution = 0};
   DirectionKind directions = DirectionKind::stacked;
@@ -39,6 +40,7 @@ struct VlaV1PenaltyBuilder {
   std::vector<Linear> maps;          // one (stacked, kernel), or `rank` of them; without bias
   Linear lambda_hidden, lambda_out;  // (d -> 4 d), ReLU, (4 d -> 1)
 
+  /// Weights drawn from `rng`.
   VlaV1PenaltyBuilder(const VlaV1Options& options, Rng& rng);
   /// Keys (B, T, H, d) -> u (B, T, H, r, d).
   Var directions(const Var& key) const;
@@ -51,6 +53,7 @@ struct VlaV1PenaltyBuilder {
 /// LayerNorm; affine map. See StabilizedOptions for the stabilisers.
 class VlaV1 : public Mixer {
  public:
+  /// Throws Error for settings that are not allowed.
   VlaV1(const VlaV1Options& options, Rng& rng);
 
   /// x (B, T, width) -> (B, T, width). Throws Error with a symbolic weight, which needs tokens.
@@ -60,6 +63,7 @@ class VlaV1 : public Mixer {
   /// Throws Error with a symbolic weight.
   Var advance(const Var& x, const Carry& carry) override;
 
+  /// The output, and the state after the last token.
   struct Result {
     Var output;               // (B, T, width)
     Tensor lambda;            // the reported lambda_t (B, T)

@@ -7,6 +7,7 @@
 
 namespace vla {
 
+/// Settings of VlaV3.
 struct VlaV3Options {
   AttentionOptions attention = {.convolution = 0};
   double lambda0 = 0.1;
@@ -29,11 +30,13 @@ StabilizedOptions recurrence_options(const VlaV3Options& options);
 class VlaV3 : public Mixer {
  public:
   using Mixer::operator();
+  /// Throws Error for settings that are not allowed.
   VlaV3(const VlaV3Options& options, Rng& rng);
   /// x (B, T, width) -> (B, T, width).
   Var operator()(const Var& x) override { return run(x).output; }
   Var advance(const Var& x, const Carry& carry) override { return run(x, carry).output; }
 
+  /// The output, and the state after the last token.
   struct Result {
     Var output;               // (B, T, width)
     Tensor inverse;           // A after the last token (B, H, d, d)
@@ -43,6 +46,7 @@ class VlaV3 : public Mixer {
     StabilizedInputs inputs;  // of the recurrence, for diagnose()
     Var denominator;          // max(z . phi(q), floor) (B, T, H, 1)
   };
+  /// For a whole sequence x (B, T, width), or the block of one that goes on from `carry`.
   Result run(const Var& x, const Carry& carry = {});
 
   OperatorForm form(Index time) const override;
