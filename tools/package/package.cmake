@@ -77,6 +77,12 @@ set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
     "libopenblas-dev, liblzma-dev, libpng-dev, libstdc++-12-dev | libstdc++-dev")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SUGGESTS "cmake, pkg-config, libxtensor-dev")
 set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION "${PROJECT_DESCRIPTION}: libraries and headers")
+if(VLA_CUDA_BUILD)  # no package of Debian has them
+  foreach(component PROGRAM DEVELOPMENT)
+    string(APPEND CPACK_COMPONENT_${component}_DESCRIPTION
+           "; built for CUDA, it needs libcudart, libcublas and libcublasLt of the CUDA Toolkit 13")
+  endforeach()
+endif()
 if(VLA_NATIVE)
   file(WRITE ${PROJECT_BINARY_DIR}/cpack_native.cmake "message(FATAL_ERROR
     \"vla: a build with VLA_NATIVE runs on processors like this one only; pack one with -DVLA_NATIVE=OFF (cmake --preset package)\")\n")
