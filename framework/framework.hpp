@@ -5,6 +5,8 @@
 #include "framework/gradcheck.hpp"
 #include "framework/nn/layers.hpp"
 #include "framework/nn/module.hpp"
+#include "framework/npy.hpp"
+#include "framework/npz.hpp"
 #include "framework/ops/argmax.hpp"
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/convolution.hpp"
