@@ -10,6 +10,7 @@
 #include "framework/nn/module.hpp"
 #include "framework/optim/optimizer.hpp"
 #include "framework/random.hpp"
+#include "framework/safetensors.hpp"
 
 namespace vla {
 
@@ -43,5 +44,7 @@ TrainingState read_training_state(const std::filesystem::path& path);
 void save_parameters(const std::filesystem::path& path, const std::vector<Parameter>& parameters,
                      const std::map<std::string, std::string>& metadata = {});
 void load_parameters(const std::filesystem::path& path, const std::vector<Parameter>& parameters);
+/// The same from tensors that have been read.
+void load_parameters(const TensorFile& file, const std::vector<Parameter>& parameters);
 
 }  // namespace vla

@@ -31,7 +31,9 @@ int main(int count, char** words) {
       vla::data_command(program),       vla::models_command(program),
       vla::gradcheck_command(program),  vla::verify_command(program),
       vla::devices_command(program),    vla::regression_command(program),
-      vla::stability_command(program),
+      vla::stability_command(program),  vla::export_command(program),
+      vla::import_command(program),     vla::doctor_command(program),
+      vla::completion_command(program),
   };
   try {
     program.parse(count, words);
