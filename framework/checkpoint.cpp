@@ -211,10 +211,14 @@ void save_parameters(const std::filesystem::path& path, const std::vector<Parame
   write_safetensors(path, file);
 }
 
-void load_parameters(const std::filesystem::path& path, const std::vector<Parameter>& parameters) {
+void load_parameters(const TensorFile& file, const std::vector<Parameter>& parameters) {
   NamedTensors targets;
   append(targets, "", parameters);
-  fill(targets, read_safetensors(path), {});
+  fill(targets, file, {});
+}
+
+void load_parameters(const std::filesystem::path& path, const std::vector<Parameter>& parameters) {
+  load_parameters(read_safetensors(path), parameters);
 }
 
 }  // namespace vla

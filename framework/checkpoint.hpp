@@ -10,6 +10,7 @@
 #include "framework/nn/module.hpp"
 #include "framework/optim/optimizer.hpp"
 #include "framework/random.hpp"
+#include "framework/safetensors.hpp"
 
 namespace vla {
 
@@ -44,5 +45,7 @@ void save_parameters(const std::filesystem::path& path, const std::vector<Parame
                      const std::map<std::string, std::string>& metadata = {});
 /// Reads them back. Throws Error as load_checkpoint does.
 void load_parameters(const std::filesystem::path& path, const std::vector<Parameter>& parameters);
+/// The same from tensors that have been read.
+void load_parameters(const TensorFile& file, const std::vector<Parameter>& parameters);
 
 }  // namespace vla

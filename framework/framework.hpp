@@ -10,6 +10,8 @@
 #include "framework/gradient_report.hpp"
 #include "framework/nn/layers.hpp"
 #include "framework/nn/module.hpp"
+#include "framework/npy.hpp"
+#include "framework/npz.hpp"
 #include "framework/op_observer.hpp"
 #include "framework/ops/argmax.hpp"
 #include "framework/ops/arithmetic.hpp"

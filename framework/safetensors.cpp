@@ -7,6 +7,7 @@
 
 #include "framework/file.hpp"
 #include "framework/safetensors_header.hpp"
+#include "framework/tensor_bytes.hpp"
 
 namespace vla {
 namespace {
@@ -34,17 +35,6 @@ TensorHeader read_header(const ReadBytes& read, std::uint64_t file_bytes, const 
   read(kLengthBytes, std::as_writable_bytes(std::span(text)));
   data_start = kLengthBytes + length;
   return parse_header(text, file_bytes - data_start, source);
-}
-
-std::span<std::byte> writable_bytes(Tensor& tensor) {
-  return dispatch_any(tensor.dtype(), [&](auto zero) {
-    return std::as_writable_bytes(tensor.mutable_values<decltype(zero)>());
-  });
-}
-
-std::span<const std::byte> readable_bytes(const Tensor& tensor) {
-  return dispatch_any(tensor.dtype(),
-                      [&](auto zero) { return std::as_bytes(tensor.values<decltype(zero)>()); });
 }
 
 TensorFile load(const ReadBytes& read, std::uint64_t file_bytes, const std::string& source) {

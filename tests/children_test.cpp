@@ -1,8 +1,13 @@
 // Other programs beside this one: how they end, what they print, and what Ctrl-C does meanwhile.
 #include "tools/children.hpp"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <boost/test/unit_test.hpp>
+#include <chrono>
 #include <csignal>
+#include <thread>
 
 #include "tests/program.hpp"
 
@@ -36,6 +41,9 @@ BOOST_AUTO_TEST_CASE(interrupts_are_caught_unless_they_are_ignored) {
     BOOST_TEST(!CatchInterrupts::interrupted());
     std::raise(SIGTERM);
     BOOST_TEST(CatchInterrupts::interrupted());
+    std::raise(SIGTERM);  // at once after the first: the same request
+    std::raise(SIGINT);   // another
+    BOOST_TEST(CatchInterrupts::signal() == SIGTERM);
   }
   const auto old = std::signal(SIGHUP, SIG_IGN);
   {
@@ -44,6 +52,21 @@ BOOST_AUTO_TEST_CASE(interrupts_are_caught_unless_they_are_ignored) {
     BOOST_TEST(!CatchInterrupts::interrupted());
   }
   BOOST_TEST((std::signal(SIGHUP, old) == SIG_IGN));
+}
+
+BOOST_AUTO_TEST_CASE(asked_a_second_time_the_program_ends_at_once) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const CatchInterrupts catching;
+    std::raise(SIGINT);
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    std::raise(SIGINT);
+    ::_exit(0);
+  }
+  int status = 0;
+  BOOST_REQUIRE(::waitpid(child, &status, 0) == child);
+  BOOST_TEST(WIFSIGNALED(status));
+  BOOST_TEST(WTERMSIG(status) == SIGINT);
 }
 
 // Every setting of every experiment makes a task and a model, and is evaluated on what exists.

@@ -23,6 +23,30 @@ std::vector<nlohmann::json> lines_of(const std::filesystem::path& path) {
   return result;
 }
 
+// The subcommands that a help lists.
+std::vector<std::string> commands_in(const std::string& help) {
+  std::vector<std::string> names;
+  std::istringstream lines(help);
+  bool listed = false;
+  for (std::string line; std::getline(lines, line);) {
+    if (listed && line.starts_with("  ") && line[2] != ' ')
+      names.push_back(line.substr(2, line.find(' ', 2) - 2));
+    else if (listed && line.empty())
+      break;
+    listed = listed || line == "Subcommands:";
+  }
+  return names;
+}
+
+void check_has_example(const Place& place, const std::string& command) {
+  const Outcome help = place.run(command + " --help");
+  BOOST_TEST(help.code == 0);
+  const std::string line = ":\n  vla " + command;
+  BOOST_TEST((help.out.find("Example" + line) != std::string::npos ||
+              help.out.find("Examples" + line) != std::string::npos),
+             "no example in the help of " << command);
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(command)
@@ -31,12 +55,15 @@ BOOST_AUTO_TEST_CASE(version_and_help) {
   const Place place;
   BOOST_TEST(place.run("--version").out == "vla " VLA_VERSION "\n");
   BOOST_TEST(place.run("--version").code == 0);
-  for (const char* command : {"train", "eval", "generate", "report", "inspect", "tasks", "data",
-                              "models", "experiment", "gradcheck", "verify", "bench"}) {
-    const Outcome help = place.run(std::string(command) + " --help");
-    BOOST_TEST(help.code == 0);
-    BOOST_TEST((help.out.find("Example:\n  vla " + std::string(command)) != std::string::npos),
-               "no example in the help of " << command);
+  const std::string help = place.run("--help").out;
+  for (const char* part : {"Example:\n  vla ", "Exit code:\n  0 ", "  3    the training diverged"})
+    BOOST_TEST((help.find(part) != std::string::npos), help);
+  const std::vector<std::string> commands = commands_in(help);
+  BOOST_TEST(commands.size() > 12);
+  for (const std::string& command : commands) {
+    check_has_example(place, command);
+    for (const std::string& view : commands_in(place.run(command + " --help").out))
+      check_has_example(place, command + " " + view);
   }
 }
 
@@ -307,7 +334,7 @@ BOOST_AUTO_TEST_CASE(a_loss_that_is_not_finite_ends_the_run) {
   const Outcome outcome = place.run(
       kSmall +
       "--model softmax --rate 1e30 --clip 0 --warm-up 0 --decay 0 --report-every 8 --out run");
-  BOOST_TEST(outcome.code == 2);
+  BOOST_TEST(outcome.code == 3);
   BOOST_TEST(std::ranges::count(outcome.errors, '\n') == 1);
   BOOST_TEST((outcome.errors.starts_with("vla: loss is ") &&
               outcome.errors.find(" at step ") != std::string::npos),

@@ -7,9 +7,12 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <cstring>
+#include <ctime>
 #include <thread>
 
 #include "framework/check.hpp"
@@ -18,10 +21,32 @@ namespace vla {
 namespace {
 
 constexpr std::array kCaught = {SIGINT, SIGTERM, SIGHUP};
-volatile std::sig_atomic_t was_interrupted = 0;
+// The first that came, and when which came first, in milliseconds, 0 if it did not.
+std::atomic<int> first_signal = 0;
+std::array<std::atomic<std::int64_t>, NSIG> came_at;
+static_assert(std::atomic<std::int64_t>::is_always_lock_free);  // or a handler could not use it
+// What comes twice in so short a time was one request: timeout(1) signals a program and its group.
+constexpr std::int64_t kOneRequest = 200;
 // What was done about them before, while they are caught.
 std::array<struct sigaction, kCaught.size()> before;
 bool catching = false;
+
+std::int64_t milliseconds_now() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return std::int64_t{1000} * now.tv_sec + now.tv_nsec / 1'000'000 + 1;
+}
+
+void note_signal(int signal) {
+  int none = 0;
+  first_signal.compare_exchange_strong(none, signal);
+  std::int64_t first = 0;
+  const std::int64_t now = milliseconds_now();
+  if (came_at[static_cast<std::size_t>(signal)].compare_exchange_strong(first, now)) return;
+  if (now - first < kOneRequest) return;
+  ::signal(signal, SIG_DFL);
+  ::raise(signal);
+}
 
 void stop_catching() {
   if (!catching) return;
@@ -57,9 +82,10 @@ std::filesystem::path this_program() {
 }
 
 CatchInterrupts::CatchInterrupts() {
-  was_interrupted = 0;
+  first_signal = 0;
+  for (const int signal : kCaught) came_at[static_cast<std::size_t>(signal)] = 0;
   struct sigaction action {};
-  action.sa_handler = [](int) { was_interrupted = 1; };
+  action.sa_handler = note_signal;
   for (std::size_t i = 0; i < kCaught.size(); ++i) {
     ::sigaction(kCaught[i], nullptr, &before[i]);
     // What is ignored stays so: nohup asks for that.
@@ -73,7 +99,7 @@ CatchInterrupts::~CatchInterrupts() {
   catching = false;
 }
 
-bool CatchInterrupts::interrupted() { return was_interrupted != 0; }
+int CatchInterrupts::signal() { return first_signal; }
 
 void Children::start(const std::string& name, const std::vector<std::string>& words,
                      const std::filesystem::path& log) {

@@ -16,7 +16,7 @@ namespace vla {
 std::filesystem::path this_program();
 
 /// While it lives, Ctrl-C and requests to end (SIGINT, SIGTERM, SIGHUP) do not end the program, but
-/// can be asked for. One at a time.
+/// can be asked for; a second of the same ends it at once. One at a time.
 class CatchInterrupts {
  public:
   CatchInterrupts();
@@ -24,7 +24,9 @@ class CatchInterrupts {
   CatchInterrupts(const CatchInterrupts&) = delete;
   CatchInterrupts& operator=(const CatchInterrupts&) = delete;
 
-  static bool interrupted();
+  /// The first signal that the last of them caught, 0 if none.
+  static int signal();
+  static bool interrupted() { return signal() != 0; }
 };
 
 /// Child processes. They end with this program, however it ends.

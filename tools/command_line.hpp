@@ -31,6 +31,10 @@ Command verify_command(CLI::App& program);
 Command devices_command(CLI::App& program);
 Command regression_command(CLI::App& program);
 Command stability_command(CLI::App& program);
+Command export_command(CLI::App& program);
+Command import_command(CLI::App& program);
+Command doctor_command(CLI::App& program);
+Command completion_command(CLI::App& program);
 
 /// Makes the help of a program with settings readable.
 void set_help_style(CLI::App& program);

@@ -1,4 +1,6 @@
 // vla devices
+#include "tools/devices.hpp"
+
 #include <fmt/format.h>
 
 #include <iostream>
@@ -14,12 +16,15 @@ std::string version_text(int version) {
   return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
 }
 
-void print_cuda_devices() {
+}  // namespace
+
+std::string cuda_devices() {
+  std::string lines;
   if constexpr (kCudaBuild) {
     for (int i = 0; i < cuda_device_count(); ++i) {
       const Device device{Device::Kind::cuda, i};
       const cuda::Properties found = cuda::properties_now(device);
-      std::cout << fmt::format(
+      lines += fmt::format(
           "{}  {}, compute capability {}.{}, {} multiprocessors, {:.1f} of {:.1f} GB free, driver "
           "for CUDA {}, runtime {}\n",
           concatenate(device), found.name, found.major, found.minor, found.multiprocessors,
@@ -28,18 +33,15 @@ void print_cuda_devices() {
           version_text(found.runtime));
     }
   }
+  if (cuda_device_count() == 0) lines = "cuda    not available: " + cuda_obstacle() + "\n";
+  return lines;
 }
-
-}  // namespace
 
 Command devices_command(CLI::App& program) {
   CLI::App* app = program.add_subcommand("devices", "List where this machine can compute");
   app->footer("Example:\n  vla devices");
   return {app, [] {
-            std::cout << fmt::format("cpu     {} threads\n", thread_count());
-            print_cuda_devices();
-            if (cuda_device_count() == 0)
-              std::cout << fmt::format("cuda    not available: {}\n", cuda_obstacle());
+            std::cout << fmt::format("cpu     {} threads\n", thread_count()) << cuda_devices();
             return 0;
           }};
 }

@@ -49,13 +49,12 @@ int run_eval(const CLI::App& app, const Request& request) {
   check(request.threads >= 0 && request.threads <= 4096, "--threads ", request.threads,
         " is not allowed; 0 to 4096");
   const RunDirectory run(request.run);
-  TrainOptions options = run.options();
+  const TrainOptions trained = run.options();
+  TrainOptions options = trained;
   check_settings(options);
   check_same_run(options, run.checkpoint());
   const Index threads = request.threads > 0 ? request.threads : options.threads;
-  if (threads > 0) set_thread_count(static_cast<int>(threads));
 
-  TrainOptions trained = options;
   std::vector<std::pair<std::string, std::string>> changes;
   TaskConfig given = request.data;
   visit_task_settings(given, [&](const std::string& name, auto& value, const char*) {
@@ -67,22 +66,18 @@ int run_eval(const CLI::App& app, const Request& request) {
       if (changed == name) parse_setting(name, text, value);
   });
   check_settings(options);
-  // The model's sizes do not depend on the files, and those it learned from may be gone.
+  // The model does not depend on the files that it learned from, which may be gone.
   const bool other_text = trained.data.text != options.data.text;
   const bool other_data = other_text || trained.data.data != options.data.data;
   check(other_text || options.data.valid_share <= trained.data.valid_share, "--valid-share ",
         options.data.valid_share, " reaches into what the run learned from; ",
         trained.data.valid_share, " or less, or another --text");
-  trained.data.text = options.data.text;
-  if (other_data)
-    trained.data.data = task_kind(trained.task).required == "data" ? options.data.data : "";
-  const std::unique_ptr<Task> task = make_task(options), trained_task = make_task(trained);
-  if (!other_data) check_same_data(*trained_task, run.checkpoint());
-  check_positions(request, trained, task->length(), trained_task->length());
-  trained.precision = "float32";
-  LanguageModel model = make_model(trained, *trained_task);
-  load_checkpoint(run.checkpoint(), parameters(model), nullptr);
-  move_to(model, device_for(request.device, options));
+  const std::unique_ptr<Task> task = make_task(options);
+  if (!other_data) check_same_data(*make_task(trained), run.checkpoint());
+  LanguageModel model =
+      trained_model(trained, run.checkpoint(), device_for(request.device, options));
+  if (threads > 0) set_thread_count(static_cast<int>(threads));
+  check_positions(request, trained, task->length(), model.config().positions);
   const Evaluation result =
       evaluate(model, *task, request.examples, request.batch > 0 ? request.batch : options.batch,
                run_rng(options.seed, RunStream::final_evaluation));

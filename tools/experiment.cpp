@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "tools/command_line.hpp"
+#include "tools/exit_code.hpp"
 #include "tools/experiments/driver.hpp"
 
 namespace vla {
@@ -32,7 +33,8 @@ int run_experiment_command(const Request& request) {
       std::cout << command_text(command) << "\n";
     return 0;
   }
-  return run_experiment(plan, std::cout) ? 0 : 1;
+  if (run_experiment(plan, std::cout)) return kDone;
+  return CatchInterrupts::interrupted() ? exit_code_of_signal(CatchInterrupts::signal()) : kFailed;
 }
 
 }  // namespace
@@ -47,8 +49,8 @@ Command experiment_command(CLI::App& program) {
       "rates with one seed and trains at the best one with further seeds, several runs at a time.\n"
       "In OUT/NAME (OUT/NAME-quick) it leaves table.md, table.csv, results.json and the directory\n"
       "of every run. What is there is not done again: an experiment that was interrupted goes on\n"
-      "with the same command. Exit code 1: it was interrupted, or something failed that may\n"
-      "succeed when it is tried again.");
+      "with the same command. Exit code 1: something failed that may succeed when it is tried\n"
+      "again; 130: Ctrl-C.");
   const auto request = std::make_shared<Request>();
   ExperimentOptions& options = request->options;
   app->add_option("name", request->name, "the experiment")->type_name("NAME");

@@ -5,64 +5,10 @@
 #include <ostream>
 
 #include "framework/ops/shaping.hpp"
+#include "tools/reference_names.hpp"
 
 namespace vla {
 namespace {
-
-// The reference's name of a parameter as ours, segment by segment.
-std::string our_name(const std::string& reference) {
-  // Applied in this order, each at most once.
-  static const std::vector<std::pair<std::string, std::string>> kSegments{
-      {"penalty_builder.u_proj", "penalty.directions.0"},
-      {"penalty_builder.lambda_net.0", "penalty.lambda.hidden"},
-      {"penalty_builder.lambda_net.2", "penalty.lambda.out"},
-      {"u_proj", "directions"},
-      {"Wu", "directions"},
-      {"norm_o", "norm"},
-      {"attn", "mixer"},
-      {"ln1", "norm1"},
-      {"ln2", "norm2"},
-      {"ln_f", "norm"},
-      {"ff.0", "mlp.up"},
-      {"ff.2", "mlp.down"},
-      {"tok", "tokens"},
-      {"pos", "positions"},
-      {"W_q", "query"},
-      {"W_k", "key"},
-      {"W_v", "value"},
-      {"W_o", "output"},
-      {"Wq", "query"},
-      {"Wk", "key"},
-      {"Wv", "value"},
-      {"Wo", "output"},
-      {"o", "output"},
-      {"Wg", "gate"},
-      {"W_beta", "beta"},
-      {"W_gamma", "penalty.forget"},
-      {"lambda0", "penalty.lambda0"},
-      {"out_norm", "norm"},
-      {"conv_q", "query.convolution"},
-      {"conv_k", "key.convolution"},
-      {"conv_v", "value.convolution"},
-  };
-  std::string name = "." + reference + ".";
-  for (const auto& [from, to] : kSegments) {
-    const std::size_t at = name.find("." + from + ".");
-    if (at != std::string::npos) name.replace(at + 1, from.size(), to);
-  }
-  return name.substr(1, name.size() - 2);
-}
-
-// Our parameters that one of the reference's holds: itself, or q, k and v where those are stacked.
-std::vector<std::string> our_names(const std::string& reference) {
-  const std::string stacked = "qkv.";
-  const std::size_t at = reference.find(stacked);
-  if (at == std::string::npos) return {our_name(reference)};
-  std::vector<std::string> names;
-  for (const char* part : {"query.", "key.", "value."})
-    names.push_back(our_name(std::string(reference).replace(at, stacked.size(), part)));
-  return names;
-}
 
 Var& find(ParameterMap& parameters, const std::string& name, const std::string& reference) {
   auto found = parameters.find(name);

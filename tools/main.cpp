@@ -3,13 +3,26 @@
 #include <new>
 #include <vector>
 
+#include "framework/diverged.hpp"
 #include "tools/command_line.hpp"
+#include "tools/exit_code.hpp"
 
 int main(int count, char** words) {
   CLI::App program("Variational Linear Attention and its baselines: train, evaluate, check");
   vla::set_help_style(program);
   program.set_version_flag("--version", "vla " VLA_VERSION);
   program.require_subcommand(1);
+  program.footer(
+      "Example:\n"
+      "  vla train --task mqar --model vla --out runs/first\n"
+      "  vla eval runs/first --pairs 16\n"
+      "`vla COMMAND --help` has an example of every command.\n\n"
+      "Exit code:\n"
+      "  0    done\n"
+      "  1    what was checked is wrong (gradcheck, verify), or not all of it was done\n"
+      "  2    wrong use or input: one line on the standard error says what\n"
+      "  3    the training diverged: its numbers are not finite any more\n"
+      "  130  stopped by Ctrl-C; 143: by another program (SIGTERM)");
   const std::vector<vla::Command> commands = {
       vla::train_command(program),      vla::eval_command(program),
       vla::experiment_command(program), vla::generate_command(program),
@@ -18,7 +31,9 @@ int main(int count, char** words) {
       vla::data_command(program),       vla::models_command(program),
       vla::gradcheck_command(program),  vla::verify_command(program),
       vla::devices_command(program),    vla::regression_command(program),
-      vla::stability_command(program),
+      vla::stability_command(program),  vla::export_command(program),
+      vla::import_command(program),     vla::doctor_command(program),
+      vla::completion_command(program),
   };
   try {
     program.parse(count, words);
@@ -28,10 +43,13 @@ int main(int count, char** words) {
     return program.exit(request);
   } catch (const CLI::ParseError& error) {
     std::cerr << "vla: " << vla::explain(program, error) << std::endl;
+  } catch (const vla::Diverged& error) {
+    std::cerr << "vla: " << error.what() << std::endl;
+    return vla::kDiverged;
   } catch (const std::bad_alloc&) {
     std::cerr << "vla: out of memory; try smaller sizes" << std::endl;
   } catch (const std::exception& error) {
     std::cerr << "vla: " << error.what() << std::endl;
   }
-  return 2;
+  return vla::kRefused;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "framework/diverged.hpp"
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/pointwise.hpp"
 #include "framework/ops/reduce.hpp"
@@ -76,8 +77,8 @@ RegressionErrors run_regression(const RegressionRun& run, Progress& progress) {
     const Var loss =
         mean(square(foretold(model, batch, dtype, device) - Var(batch.y.to(dtype).to(device))));
     const double value = loss.value().item();
-    check(std::isfinite(value), "loss is ", value, " at step ", step + 1,
-          ": training diverged; try a lower --rate");
+    check_not_diverged(std::isfinite(value), "loss is ", value, " at step ", step + 1,
+                       ": training diverged; try a lower --rate");
     optimizer.step(tape.backward(loss), {.rate_share = schedule(step), .clip = options.clip});
     sum += value;
     ++summed;

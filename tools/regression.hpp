@@ -25,8 +25,8 @@ struct RegressionErrors {
 };
 
 /// Trains a VectorModel on the mean squared error and evaluates it on other sequences; the same
-/// seed gives the same errors. Throws Error for settings that are not allowed and for a loss that
-/// is not finite.
+/// seed gives the same errors. Throws Error for settings that are not allowed, Diverged for a loss
+/// that is not finite.
 RegressionErrors run_regression(const RegressionRun& run, Progress& progress);
 
 }  // namespace vla

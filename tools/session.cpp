@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "tools/children.hpp"
 #include "tools/stopwatch.hpp"
 #include "tools/training.hpp"
 
@@ -45,7 +46,8 @@ class Run {
 
   /// Makes the training, or takes it up again.
   void open();
-  /// Learns up to step `last`; returns whether the accuracy asked for was reached.
+  /// Learns up to step `last`, or until it is interrupted; returns whether the accuracy asked for
+  /// was reached.
   bool learn(Index last);
   Metrics finish();
 
@@ -114,6 +116,7 @@ void Run::begin() {
 bool Run::learn(Index last) {
   bool done = reached(accuracy_);
   Meter stretch;
+  const CatchInterrupts catching;
   watch_.lap();
   while (!done && steps() < last) {
     const Training::Step step = training_->step();
@@ -136,6 +139,7 @@ bool Run::learn(Index last) {
       training_->save(directory_.checkpoint());
     }
     elapsed_ += watch_.lap();
+    if (CatchInterrupts::interrupted()) break;
   }
   stretch.mean_loss(*training_, steps());
   if (written()) training_->save(directory_.checkpoint());
@@ -212,18 +216,20 @@ TrainResult train(const TrainOptions& options, const Session& session, Progress&
     if (const std::optional<Metrics> finished = run.directory().held_out()) {
       progress.say(fmt::format("{} is finished: held-out accuracy {:.4f} after {} steps",
                                session.directory.string(), finished->accuracy, finished->step));
-      return {finished->step, finished};
+      return {finished->step, finished, 0};
     }
   }
   run.open();
   if (run.written() && !session.resume) run.directory().check_free(session.force);
   const Index last = session.stop_at > 0 ? session.stop_at : options.steps;
   if (!run.learn(last) && run.steps() < options.steps) {
-    progress.say(fmt::format("left at step {} of {}; go on with: vla train --resume {}",
-                             run.steps(), options.steps, session.directory.string()));
-    return {run.steps(), std::nullopt};
+    const int signal = CatchInterrupts::signal();
+    progress.say(fmt::format(
+        "{} at step {} of {}{}", signal == 0 ? "left" : "stopped", run.steps(), options.steps,
+        run.written() ? "; go on with: vla train --resume " + session.directory.string() : ""));
+    return {run.steps(), std::nullopt, signal};
   }
-  return {run.steps(), run.finish()};
+  return {run.steps(), run.finish(), 0};
 }
 
 }  // namespace vla

@@ -21,12 +21,15 @@ struct Session {
 struct TrainResult {
   Index step = 0;                   ///< steps taken
   std::optional<Metrics> held_out;  ///< the final evaluation, unless the run was left early
+  int signal = 0;                   ///< that made it leave early: Ctrl-C, or a request to end
 };
 
 /// Trains until the last step, or until the held-out accuracy reaches `options.until`, and
 /// evaluates. A run of 2N steps and one that was left at N and resumed end in the same checkpoint,
-/// byte for byte, with equal numbers of threads. Throws Error for settings that are not allowed
-/// (nothing is then written), files that cannot be read or written, and a loss that is not finite.
+/// byte for byte, with equal numbers of threads. Ctrl-C and requests to end leave the run after the
+/// step that is under way, with a checkpoint; a second one, or one during the final evaluation,
+/// ends the program at once. Throws Error for settings that are not allowed (nothing is then
+/// written) and files that cannot be read or written, Diverged for a loss that is not finite.
 TrainResult train(const TrainOptions& options, const Session& session, Progress& progress);
 
 }  // namespace vla

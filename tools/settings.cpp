@@ -16,10 +16,6 @@ namespace vla {
 namespace {
 
 constexpr Index kMany = std::numeric_limits<Index>::max();
-// Settings that runs of earlier versions do not have: their defaults are what those did.
-constexpr std::string_view kAddedLater[] = {
-    "precision", "graph",    "items", "depth",          "arguments",      "size-above",
-    "data",      "held-out", "chain", "shortest-chain", "held-out-chain", "contour"};
 constexpr std::string_view kPrecisions[] = {"float32", "tf32", "bf16"};
 
 void check_between(const char* name, Index value, Index low, Index high) {
@@ -48,20 +44,30 @@ nlohmann::ordered_json as_json(const T& value) {
     return value;
 }
 
+nlohmann::json parsed(const std::string& text, const std::string& source) {
+  try {
+    return nlohmann::json::parse(text);
+  } catch (const nlohmann::json::parse_error& error) {
+    const std::string reason = error.what();  // "[json.exception...] parse error at line ..."
+    fail(source, ": not JSON: ", reason.substr(reason.find("] ") + 2));
+  }
+}
+
 template <class T>
 void from_json(const std::string& where, const nlohmann::json& json, T& value) {
   if constexpr (std::is_same_v<T, bool>) {
-    check(json.is_boolean(), where, " is not true or false");
+    check(json.is_boolean(), where, " is ", json.dump(), "; true or false is needed");
     value = json.get<bool>();
   } else if constexpr (std::is_same_v<T, std::string> || std::is_same_v<T, DType>) {
-    check(json.is_string(), where, " is not a string");
+    check(json.is_string(), where, " is ", json.dump(), "; a text is needed");
     parse_setting(where, json.get<std::string>(), value);
   } else if constexpr (std::is_same_v<T, double>) {
-    check(json.is_number(), where, " is not a number");
+    check(json.is_number(), where, " is ", json.dump(), "; a number is needed");
     value = json.get<double>();
   } else {
     check(json.is_number_integer() && (json.is_number_unsigned() || std::is_signed_v<T>), where,
-          " is not a whole number", std::is_signed_v<T> ? "" : " of 0 or more");
+          " is ", json.dump(), "; a whole number", std::is_signed_v<T> ? "" : " of 0 or more",
+          " is needed");
     value = json.get<T>();
   }
 }
@@ -179,20 +185,38 @@ std::string to_json(const TrainOptions& options) {
   return json.dump(2) + "\n";
 }
 
+SettingTexts setting_texts(TrainOptions options) {
+  SettingTexts texts;
+  visit_settings(options, [&](const std::string& name, auto& value, const char*) {
+    texts[name] = setting_text(value);
+  });
+  return texts;
+}
+
+void set_settings(TrainOptions& options, const SettingTexts& texts) {
+  visit_settings(options, [&](const std::string& name, auto& value, const char*) {
+    if (const auto found = texts.find(name); found != texts.end())
+      parse_setting(name, found->second, value);
+  });
+}
+
 TrainOptions options_from_json(const std::string& text, const std::string& source) {
-  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
+  const nlohmann::json json = parsed(text, source);
   check(json.is_object(), source, ": not a JSON object");
   std::set<std::string> known = {"version"};
   TrainOptions options;
   visit_settings(options, [&](const std::string& name, auto& value, const char*) {
     known.insert(name);
-    if (!json.contains(name) && std::ranges::find(kAddedLater, name) != std::end(kAddedLater))
-      return;
-    check(json.contains(name), source, ": setting '", name, "' is missing");
-    from_json(source + ": setting '" + name + "'", json[name], value);
+    if (json.contains(name)) from_json(source + ": setting '" + name + "'", json[name], value);
   });
+  if (!json.contains("warm-up")) options.warm_up = usual_warm_up(options.steps);
+  // Versions need not be compared: an older file lacks settings, whose defaults are meant, and a
+  // newer one has some that are unknown here.
+  const std::string version =
+      json.contains("version") && json["version"].is_string() ? json["version"] : VLA_VERSION;
   for (const auto& [name, value] : json.items())
-    check(known.contains(name), source, ": unknown setting '", name, "'");
+    check(known.contains(name), source, ": unknown setting '", name, "'",
+          version == VLA_VERSION ? "" : "; written by vla " + version + ", this is " + VLA_VERSION);
   return options;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@ namespace vla {
 /// Steps of warm-up where none are asked for: a tenth of the steps, 300 at most.
 constexpr Index usual_warm_up(Index steps) { return steps < 3000 ? steps / 10 : 300; }
 
+/// A default stays what it is: config.json of a version that did not have a setting yet means it.
 struct TrainOptions {
   std::string task = "mqar";
   TaskConfig data;
@@ -175,10 +177,17 @@ std::string setting_text(double value);
 std::string setting_text(bool value);
 std::string setting_text(DType value);
 
+/// Settings by name, as text.
+using SettingTexts = std::map<std::string, std::string>;
+SettingTexts setting_texts(TrainOptions options);
+/// Gives those settings these values. Throws Error for a text that is no value of its setting.
+void set_settings(TrainOptions& options, const SettingTexts& texts);
+
 /// The settings as a JSON object, with the version of the program.
 std::string to_json(const TrainOptions& options);
-/// Settings from such a text. Throws Error, beginning with `source`, for one that is missing,
-/// unknown or of another type.
+/// Settings from such a text; one that is not in it has its default, the warm-up that which is
+/// usual for the steps. Throws Error, beginning with `source`, for one that is unknown or of
+/// another type.
 TrainOptions options_from_json(const std::string& text, const std::string& source);
 
 }  // namespace vla

@@ -4,7 +4,9 @@
 #include <iostream>
 #include <memory>
 
+#include "tools/chosen_settings.hpp"
 #include "tools/command_line.hpp"
+#include "tools/exit_code.hpp"
 #include "tools/session.hpp"
 
 namespace vla {
@@ -13,31 +15,20 @@ namespace {
 struct Request {
   TrainOptions options;
   Session session;
-  std::string out, resume;
+  std::string config, out, resume;
   CLI::Option* resume_given = nullptr;
 };
 
 // A resumed run keeps its settings: takes them from its directory, and refuses others, but for
 // those that say where it is computed.
-TrainOptions settings_of_run(const CLI::App& app, TrainOptions given, const RunDirectory& run) {
+TrainOptions settings_of_run(const CLI::App& app, const TrainOptions& given,
+                             const RunDirectory& run) {
   TrainOptions options = run.options();
-  std::vector<std::string> kept;
-  visit_settings(options, [&](const std::string&, auto& value, const char*) {
-    kept.push_back(setting_text(value));
-  });
-  auto next = kept.begin();
-  std::vector<std::pair<std::string, std::string>> changes;
-  visit_settings(given, [&](const std::string& name, auto& value, const char*) {
-    const std::string text = setting_text(value), was = *next++;
-    if (is_about_computing(name) && app.get_option("--" + name)->count() > 0)
-      return changes.emplace_back(name, text), void();
-    check(app.get_option("--" + name)->count() == 0 || text == was, "--", name, " ", text,
-          " differs from the run's ", was, "; a resumed run keeps its settings");
-  });
-  visit_settings(options, [&](const std::string& name, auto& value, const char*) {
-    for (const auto& [changed, text] : changes)
-      if (changed == name) parse_setting(name, text, value);
-  });
+  const SettingTexts kept = setting_texts(options), changes = given_settings(app, given);
+  for (const auto& [name, text] : changes)
+    check(is_about_computing(name) || text == kept.at(name), "--", name, " ", text,
+          " differs from the run's ", kept.at(name), "; a resumed run keeps its settings");
+  set_settings(options, changes);
   return options;
 }
 
@@ -47,24 +38,26 @@ int run_train(const CLI::App& app, Request& request) {
   const bool out_given = app.get_option("--out")->count() > 0;
   check(!out_given || !request.out.empty(), "--out is empty; it needs the run's directory");
   check(!session.resume || !session.force, "--force and --resume exclude each other");
+  check(!session.resume || request.config.empty(),
+        "--config and --resume exclude each other: a resumed run keeps its settings");
   check(request.resume.empty() || request.out.empty() || request.resume == request.out, "--resume ",
         request.resume, " and --out ", request.out, " name different runs");
-  // A run that is resumed elsewhere finds the files again.
-  for (std::string* path : {&request.options.data.text, &request.options.data.data})
-    if (!path->empty()) *path = std::filesystem::absolute(*path).lexically_normal().string();
   session.directory = request.resume.empty() ? request.out : request.resume;
+  TrainOptions options;
   if (session.resume) {
     check(!session.directory.empty(), "--resume needs the run's directory: --resume RUN");
-    request.options = settings_of_run(app, request.options, RunDirectory(session.directory));
-  } else if (session.directory.empty()) {
-    session.directory = concatenate("runs/", request.options.task, "-", request.options.model,
-                                    "-seed", request.options.seed);
+    make_paths_absolute(request.options);
+    options = settings_of_run(app, request.options, RunDirectory(session.directory));
+  } else {
+    options =
+        chosen_settings(app, request.options, settings_in_file(request.config), request.config);
+    if (session.directory.empty())
+      session.directory =
+          concatenate("runs/", options.task, "-", options.model, "-seed", options.seed);
   }
-  if (!session.resume && app.get_option("--warm-up")->count() == 0)
-    request.options.warm_up = usual_warm_up(request.options.steps);
   Progress progress(std::cout, isatty(STDOUT_FILENO) != 0);
-  train(request.options, session, progress);
-  return 0;
+  const TrainResult result = train(options, session, progress);
+  return result.signal == 0 ? kDone : exit_code_of_signal(result.signal);
 }
 
 }  // namespace
@@ -74,7 +67,12 @@ Command train_command(CLI::App& program) {
   app->footer(
       "Example:\n"
       "  vla train --task mqar --model vla --pairs 8 --seed 1 --until 0.99 --out runs/first\n"
-      "leaves config.json, metrics.jsonl and checkpoint.safetensors in runs/first.");
+      "leaves config.json, metrics.jsonl and checkpoint.safetensors in runs/first. Ctrl-C stops "
+      "it\n"
+      "after the step under way, with a checkpoint to --resume from (exit code 130); a second one\n"
+      "at once.\n"
+      "  vla train --config runs/first/config.json --seed 2 --out runs/second\n"
+      "takes the same settings, but for what the command line names.");
   const auto request = std::make_shared<Request>();
   TrainOptions& options = request->options;
   const auto adder = [app](const char* group) {
@@ -89,6 +87,11 @@ Command train_command(CLI::App& program) {
   app->get_option("--text")->type_name("FILE");
   app->get_option("--data")->type_name("DIRECTORY");
   app->get_option("--warm-up")->default_str("a tenth of --steps, 300 at most");
+  app->add_option("--config", request->config,
+                  "take settings from this file, in the form of a run's config.json, all or some")
+      ->type_name("FILE")
+      ->take_last()
+      ->group("Run");
   app->add_option("--out", request->out, "directory of the run")
       ->type_name("RUN")
       ->default_str("runs/TASK-MODEL-seedSEED")

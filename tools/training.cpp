@@ -8,6 +8,7 @@
 
 #include "framework/checkpoint.hpp"
 #include "framework/cuda/runtime.hpp"
+#include "framework/diverged.hpp"
 #include "framework/ops/matmul.hpp"
 #include "framework/ops/shaping.hpp"
 #include "framework/ops/softmax.hpp"
@@ -24,8 +25,8 @@ const TrainOptions& checked(const TrainOptions& options) {
 }
 
 // The settings that make the model and its data, by name.
-std::map<std::string, std::string> defining_settings(TrainOptions options) {
-  std::map<std::string, std::string> texts;
+SettingTexts defining_settings(TrainOptions options) {
+  SettingTexts texts;
   const auto keep = [&](const std::string& name, auto& value, const char*) {
     texts[name] = setting_text(value);
   };
@@ -109,8 +110,8 @@ Evaluation evaluate(LanguageModel& model, const Task& task, Index examples, Inde
     total += part_score;
   }
   if (total.counted > 0) result.loss /= static_cast<double>(total.counted);
-  check(std::isfinite(result.loss), "held-out loss is ", result.loss,
-        ": training diverged; try a lower --rate");
+  check_not_diverged(std::isfinite(result.loss), "held-out loss is ", result.loss,
+                     ": training diverged; try a lower --rate");
   result.accuracy = total.accuracy();
   result.measures = task.measures(result.loss);
   return result;
@@ -161,9 +162,9 @@ Training::Training(const TrainOptions& options)
 }
 
 void Training::check_finite(double loss, Index step) const {
-  check(std::isfinite(loss), "loss is ", loss, " at step ", step, " (learning rate ",
-        options_.rate * schedule_(std::max<Index>(step - 1, 0)),
-        "): training diverged; try a lower --rate");
+  check_not_diverged(std::isfinite(loss), "loss is ", loss, " at step ", step, " (learning rate ",
+                     options_.rate * schedule_(std::max<Index>(step - 1, 0)),
+                     "): training diverged; try a lower --rate");
 }
 
 void Training::wait() const {

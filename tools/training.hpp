@@ -50,7 +50,7 @@ struct Evaluation {
 std::string measures_text(const std::vector<Measure>& measures);
 
 /// The model's answers to `examples` held-out examples drawn from `rng`, `batch` at a time. Throws
-/// Error if the loss is not finite.
+/// Diverged if the loss is not finite.
 Evaluation evaluate(LanguageModel& model, const Task& task, Index examples, Index batch, Rng rng);
 
 /// Throws Error, naming both values, if the checkpoint of a run was made with another model, task,
@@ -73,8 +73,8 @@ class Training {
     Tensor gradient_norm;  ///< before clipping; 0 when clipping is off
     double rate = 0;
   };
-  /// Draws a batch and learns from it. Throws Error if the loss is not finite; on CUDA that is for
-  /// the reader to see, with check_finite.
+  /// Draws a batch and learns from it. Throws Diverged if the loss is not finite; on CUDA that is
+  /// for the reader to see, with check_finite.
   Step step();
   void check_finite(double loss, Index step) const;
   /// Waits for what has been begun on the device.

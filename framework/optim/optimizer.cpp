@@ -158,8 +158,8 @@ Tensor Optimizer::move(const Gradients& gradients) {
     norm = norm_of(tensors, device());
     const auto on_cpu = [&] {
       const double found = norm.item();
-      check(std::isfinite(found), "optimizer: the gradients' norm is ", found,
-            "; a finite one is needed to clip to ", clip_);
+      check_not_diverged(std::isfinite(found), "optimizer: the gradients' norm is ", found,
+                         "; a finite one is needed to clip to ", clip_);
       numbers_.mutable_data<double>()[0] = clip_factor(found, clip_);
     };
     on_device("global_norm", device(), on_cpu, [&] { cuda::clip(norm, clip_, numbers_); });

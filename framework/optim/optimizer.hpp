@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "framework/diverged.hpp"
 #include "framework/nn/module.hpp"
 
 namespace vla {
@@ -29,8 +30,8 @@ class Optimizer {
   virtual ~Optimizer() = default;
   /// Moves every parameter that has a gradient. Returns the global norm before clipping (0 when
   /// clip is off): a float64 scalar where the parameters are, so that only who reads it waits for
-  /// it. Throws Error, with nothing moved, if an option is out of range, or if clipping is on and
-  /// the norm is not finite; on CUDA that shows when a value is next read.
+  /// it. With nothing moved throws Error if an option is out of range, and Diverged if clipping is
+  /// on and the norm is not finite; on CUDA that shows when a value is next read.
   Tensor step(const Gradients& gradients, StepOptions options);
   /// The same at the base rate, without clipping.
   Tensor step(const Gradients& gradients) { return step(gradients, StepOptions{}); }

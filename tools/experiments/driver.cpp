@@ -170,7 +170,7 @@ void Driver::ended(const Children::Ended& child) {
   if (child.code != 0 || child.signal != 0) {
     const std::string failure = failure_of(child, job.directory / "log.txt");
     failures_[child.name] = failure;
-    keep_failure(job.result, failure);
+    keep_failure(job.result, child, failure);
     came = "failed: " + failure;
   } else if (job.trains) {
     const std::optional<RunOutcome> outcome = run_outcome(job.directory);

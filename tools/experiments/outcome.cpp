@@ -1,14 +1,13 @@
 #include "tools/experiments/outcome.hpp"
 
-#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <sstream>
-#include <string_view>
 #include <tuple>
 
 #include "framework/file.hpp"
+#include "tools/exit_code.hpp"
 #include "tools/run.hpp"
 
 namespace vla {
@@ -78,12 +77,9 @@ std::string failure_of(const Children::Ended& ended, const fs::path& log) {
   return found;
 }
 
-void keep_failure(const fs::path& result, const std::string& failure) {
-  // The loss was not finite, or the gradients of one that was.
-  const std::string_view signs[] = {"training diverged", "the gradients' norm is"};
-  const auto has = [&](std::string_view sign) { return failure.find(sign) != std::string::npos; };
-  if (std::ranges::none_of(signs, has)) return;
-  write_text(failure_file(result), failure + "\n");
+void keep_failure(const fs::path& result, const Children::Ended& ended,
+                  const std::string& failure) {
+  if (ended.code == kDiverged) write_text(failure_file(result), failure + "\n");
 }
 
 std::optional<std::string> kept_failure(const fs::path& result) {

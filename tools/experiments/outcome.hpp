@@ -34,9 +34,10 @@ std::optional<std::size_t> best_of(const std::vector<RunOutcome>& outcomes);
 /// What a child that failed said last, or what ended it.
 std::string failure_of(const Children::Ended& ended, const std::filesystem::path& log);
 /// Writes down that what would have made `result`, a run's directory or an evaluation's file, is
-/// not to be repeated, because it would fail again: if numbers diverged, in words of the program.
+/// not to be repeated, because it would fail again: if numbers diverged, as the exit code tells.
 /// Other failures are of the machine or the moment.
-void keep_failure(const std::filesystem::path& result, const std::string& failure);
+void keep_failure(const std::filesystem::path& result, const Children::Ended& ended,
+                  const std::string& failure);
 /// What was written down; nothing if nothing was.
 std::optional<std::string> kept_failure(const std::filesystem::path& result);
 

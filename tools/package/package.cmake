@@ -37,12 +37,12 @@ configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/vlaConfig.cmake.in
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/vlaConfigVersion.cmake
                                  COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/vlaConfig.cmake ${PROJECT_BINARY_DIR}/vlaConfigVersion.cmake
-              ${CMAKE_CURRENT_LIST_DIR}/openblas.cmake
+              ${CMAKE_CURRENT_LIST_DIR}/libraries.cmake
         DESTINATION ${vla_cmake_folder} COMPONENT development)
 
 # --- For pkg-config -----------------------------------------------------------------------------
 file(RELATIVE_PATH vla_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
-set(vla_private_libraries "-lopenblas -llzma -lpng -pthread")
+set(vla_private_libraries "-lopenblas -lzip -llzma -lpng -pthread")
 set(vla_definitions)
 if(VLA_CUDA_BUILD)
   string(APPEND vla_private_libraries " -L${CUDAToolkit_LIBRARY_DIR} -lcudart -lcublasLt -lcublas")
@@ -74,7 +74,7 @@ set(CPACK_COMPONENT_PROGRAM_DESCRIPTION "${PROJECT_DESCRIPTION}: the program")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libvla-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
-    "libopenblas-dev, liblzma-dev, libpng-dev, libstdc++-12-dev | libstdc++-dev")
+    "libopenblas-dev, libzip-dev, liblzma-dev, libpng-dev, libstdc++-12-dev | libstdc++-dev")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SUGGESTS "cmake, pkg-config, libxtensor-dev")
 set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION "${PROJECT_DESCRIPTION}: libraries and headers")
 if(VLA_CUDA_BUILD)  # no package of Debian has them

@@ -1,0 +1,236 @@
+// Several arrays in numpy's .npz: round trips, what numpy and the stock safetensors package make of
+// our files and we of theirs, and archives that are damaged or lie.
+#include "framework/npz.hpp"
+
+#include <zip.h>
+
+#include <boost/test/unit_test.hpp>
+#include <fstream>
+
+#include "tests/error_of.hpp"
+#include "tests/npy_files.hpp"
+#include "tests/program.hpp"
+
+namespace vla {
+namespace {
+
+namespace utf = boost::unit_test;
+
+void write(const std::filesystem::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+// A zip archive of these files.
+void write_archive(const std::filesystem::path& path,
+                   const std::vector<std::pair<std::string, std::string>>& files,
+                   zip_int32_t method = ZIP_CM_DEFLATE) {
+  zip_t* archive = zip_open(path.c_str(), ZIP_CREATE | ZIP_TRUNCATE, nullptr);
+  BOOST_REQUIRE(archive != nullptr);
+  for (const auto& [name, bytes] : files) {
+    zip_source_t* source = zip_source_buffer(archive, bytes.data(), bytes.size(), 0);
+    const zip_int64_t index = zip_file_add(archive, name.c_str(), source, ZIP_FL_ENC_UTF_8);
+    BOOST_REQUIRE(index >= 0);
+    zip_set_file_compression(archive, static_cast<zip_uint64_t>(index), method, 0);
+  }
+  BOOST_REQUIRE(zip_close(archive) == 0);
+}
+
+std::string zeros(const std::string& shape, std::size_t bytes) {
+  return npy_bytes("{'descr': '|u1', 'fortran_order': False, 'shape': " + shape + "}",
+                   std::string(bytes, '\0'));
+}
+
+void check_same(const TensorFile& file,
+                const std::vector<std::pair<std::string, Tensor>>& expected) {
+  BOOST_REQUIRE_EQUAL(file.tensors.size(), expected.size());
+  for (const auto& [name, tensor] : expected) BOOST_TEST(same_bits(file.at(name), tensor), name);
+}
+
+// Runs a Python program in a place.
+void run_python(const Place& place, const std::string& program) {
+  write(place / "program.py", program);
+  const Outcome outcome = Place::run_in(place.path(), python(), "program.py");
+  BOOST_TEST(outcome.errors == "");
+  BOOST_REQUIRE(outcome.code == 0);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(npz)
+
+BOOST_AUTO_TEST_CASE(tensors_come_back) {
+  const Place place;
+  write_npz(place / "x.npz", varied_tensors());
+  const TensorFile file = read_npz(place / "x.npz");
+  check_same(file, varied_tensors());
+  for (std::size_t i = 0; i < file.tensors.size(); ++i)
+    BOOST_TEST(file.tensors[i].first == varied_tensors()[i].first);
+  const std::string bytes = read(place / "x.npz");
+  write_npz(place / "x.npz", varied_tensors());
+  BOOST_TEST((read(place / "x.npz") == bytes));
+}
+
+BOOST_AUTO_TEST_CASE(packed_members_are_read) {
+  const Place place;
+  write_archive(place / "x.npz", {{"a.npy", zeros("(9, 1000)", 9000)}, {"b.npy", zeros("()", 1)}});
+  BOOST_TEST(read_npz(place / "x.npz").at("a").shape() == Shape({9, 1000}));
+  BOOST_TEST(read_npz(place / "x.npz").at("b").rank() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(what_is_not_read_is_named) {
+  const Place place;
+  const auto refused = [&](const std::string& part, const NpzOptions& options = {}) {
+    const std::string message = error_of([&] { read_npz(place / "x.npz", options); });
+    BOOST_TEST((message.find((place / "x.npz").string()) != std::string::npos), message);
+    BOOST_TEST((message.find(part) != std::string::npos), message);
+    BOOST_TEST((message.find('\n') == std::string::npos), message);
+  };
+  refused("cannot read ");
+  write(place / "x.npz", "no archive, but a text");
+  refused("not a zip archive that can be read");
+  write_archive(place / "x.npz", {{"readme.txt", "text"}});
+  refused("member 'readme.txt' is not a .npy file");
+  write_archive(place / "x.npz", {{"a.npy", "text"}});
+  refused("'a.npy': 4 bytes are too few");
+  write_archive(place / "x.npz", {{"a.npy", zeros("(2,)", 3)}});
+  refused("'a.npy': 3 bytes of data where uint8(2) has 2");
+  write_archive(place / "x.npz", {{"a.npy", zeros("(2,)", 1)}}, ZIP_CM_STORE);
+  refused("'a.npy': 1 bytes of data where uint8(2) has 2");
+  // The second archive puts its member over the first's name.
+  write_archive(place / "x.npz", {{"a.npy", zeros("(2,)", 2)}, {"b.npy", zeros("(2,)", 2)}});
+  std::string bytes = read(place / "x.npz");
+  for (std::size_t at; (at = bytes.find("b.npy")) != std::string::npos;) bytes[at] = 'a';
+  write(place / "x.npz", bytes);
+  refused("two members have one name");
+  BOOST_TEST(error_of([&] {
+               write_npz(place / "y.npz",
+                         {{"a", Tensor({1}, DType::float32)}, {"a", Tensor({1}, DType::float32)}});
+             }).ends_with("the name 'a' is empty, has a zero byte or is used twice"));
+  BOOST_TEST(error_of([&] { write_npz(place / "y.npz", {}); }).ends_with("archive of nothing"));
+  BOOST_TEST(!place.has("y.npz"));
+}
+
+BOOST_AUTO_TEST_CASE(what_unpacks_to_too_much_is_refused) {
+  const Place place;
+  write_archive(place / "x.npz",
+                {{"a.npy", zeros("(30000,)", 30000)}, {"b.npy", zeros("(30000,)", 30000)}});
+  const auto read_with = [&](std::uint64_t limit) {
+    return error_of([&] { read_npz(place / "x.npz", {.limit = limit}); });
+  };
+  BOOST_TEST(read_with(70000) == "accepted");
+  BOOST_TEST((read_with(50000).find("member 'b.npy' brings the arrays above the limit") !=
+              std::string::npos));
+  BOOST_TEST((read_with(20000).find("member 'a.npy' brings the arrays above the limit: 300") !=
+              std::string::npos));
+  // The directory claims 4 million times what is packed.
+  write_archive(place / "x.npz", {{"a.npy", zeros("(4,)", 4)}});
+  std::string bytes = read(place / "x.npz");
+  const std::size_t entry = bytes.rfind("PK\1\2");
+  BOOST_REQUIRE(entry != std::string::npos);
+  bytes.replace(entry + 24, 4, std::string("\0\0\0\x7F", 4));
+  write(place / "x.npz", bytes);
+  const std::string message = error_of([&] { read_npz(place / "x.npz"); });
+  BOOST_TEST((message.find("claims to hold 2130706432 bytes in ") != std::string::npos ||
+              message.find("nconsistent") != std::string::npos),
+             message);
+}
+
+// Cut anywhere or with any bit turned: refused, or read as it was.
+BOOST_AUTO_TEST_CASE(damaged_files_are_refused) {
+  const Place place;
+  const auto path = place / "x.npz";
+  write_archive(path, {{"a.npy", zeros("(3, 5)", 15)}});
+  const std::string whole = read(path);
+  for (std::size_t length = 0; length < whole.size(); ++length) {
+    write(path, whole.substr(0, length));
+    BOOST_CHECK_THROW(read_npz(path), Error);
+  }
+  int refused = 0;
+  for (std::size_t bit = 0; bit < 8 * whole.size(); ++bit) {
+    std::string damaged = whole;
+    damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << bit % 8));
+    write(path, damaged);
+    try {
+      const TensorFile file = read_npz(path);
+      BOOST_TEST(file.tensors.size() <= 1);
+      for (const auto& named : file.tensors) BOOST_TEST(named.second.shape() == Shape({3, 5}));
+    } catch (const Error&) {
+      ++refused;
+    }
+  }
+  BOOST_TEST(refused > 4 * static_cast<int>(whole.size()));
+}
+
+BOOST_AUTO_TEST_CASE(numpy_reads_ours, *utf::precondition(has_python_package<kNumpy>)) {
+  const Place place;
+  write_npz(place / "x.npz", varied_tensors());
+  run_python(place, R"(
+import numpy as np
+file = np.load("x.npz")
+assert file.zip.testzip() is None
+d = file["doubles"]
+assert d.dtype == np.float64 and d.shape == (2, 2) and d[0, 0] == 0.1 and d[1, 1] == 5e-324
+assert np.signbit(d[0, 1]) and np.isnan(d[1, 0])
+assert file["blocks.0.floats"].dtype == np.float32 and file["blocks.0.floats"].shape == (1, 3, 1)
+assert file["numbers"].tolist() == [-2**63, -1, 7] and file["numbers"].dtype == np.int64
+assert file["bytes"].tolist() == [0, 255] and file["bytes"].dtype == np.uint8
+assert file["scalar"].shape == () and file["scalar"] == 2.5
+assert file["nothing"].shape == (3, 0, 2) and file["λ₀"] == 7
+assert len(file.files) == 7
+)");
+}
+
+BOOST_AUTO_TEST_CASE(we_read_numpys, *utf::precondition(has_python_package<kNumpy>)) {
+  const Place place;
+  run_python(place, R"(
+import numpy as np
+arrays = {"c": np.arange(24, dtype=np.float64).reshape(2, 3, 4),
+          "f": np.asfortranarray(np.arange(24, dtype=np.int64).reshape(2, 3, 4)),
+          "λ₀/x": np.float32(3)}
+np.savez("stored.npz", **arrays)
+np.savez_compressed("packed.npz", **arrays)
+np.savez("half.npz", x=np.zeros(3, np.float16))
+np.savez("objects.npz", x=np.array([{}], dtype=object))
+np.savez("big.npz", x=np.zeros(3, ">f8"))
+np.savez("records.npz", x=np.zeros(3, [("a", "f4")]))
+)");
+  for (const char* name : {"stored.npz", "packed.npz"}) {
+    const TensorFile file = read_npz(place / name);
+    BOOST_REQUIRE_EQUAL(file.tensors.size(), 3);
+    BOOST_TEST(file.at("c").at<double>({1, 2, 3}) == 23);
+    BOOST_TEST(file.at("f").at<std::int64_t>({1, 2, 3}) == 23);
+    BOOST_TEST(file.at("f").at<std::int64_t>({0, 1, 2}) == 6);
+    BOOST_TEST(file.at("λ₀/x").item() == 3);
+  }
+  for (const auto& [name, part] : {std::pair{"half.npz", "'<f2' is not read"},
+                                   {"objects.npz", "Python objects"},
+                                   {"big.npz", "big-endian"},
+                                   {"records.npz", "records"}}) {
+    const std::string message = error_of([&] { read_npz(place / name); });
+    BOOST_TEST((message.find(part) != std::string::npos), message);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(the_safetensors_package_reads_ours_and_we_read_its,
+                     *utf::precondition(has_python_package<kNumpy>) *
+                         utf::precondition(has_python_package<kSafetensors>)) {
+  const Place place;
+  write_safetensors(place / "ours.safetensors",
+                    {.tensors = varied_tensors(), .metadata = {{"key", "λ"}}});
+  run_python(place, R"(
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+file = load_file("ours.safetensors")
+assert len(file) == 7 and file["numbers"].tolist() == [-2**63, -1, 7]
+assert file["doubles"][1, 1] == 5e-324 and file["scalar"].shape == ()
+assert safe_open("ours.safetensors", "np").metadata()["key"] == "λ"
+save_file(file, "theirs.safetensors", {"key": "λ"})
+)");
+  const TensorFile theirs = read_safetensors(place / "theirs.safetensors");
+  check_same(theirs, varied_tensors());
+  BOOST_TEST(theirs.text("key") == "λ");
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace vla

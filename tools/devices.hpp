@@ -1,0 +1,11 @@
+// The devices beside the CPU, as people read it.
+#pragma once
+
+#include <string>
+
+namespace vla {
+
+/// A line for each CUDA device, or one that says why there is none.
+std::string cuda_devices();
+
+}  // namespace vla
