@@ -11,6 +11,7 @@
 
 namespace vla {
 
+/// What is read of an archive from a stranger.
 struct NpzOptions {
   /// Most bytes of all arrays together, unpacked: a small file may claim to hold very much.
   std::uint64_t limit = std::uint64_t{4} << 30;
