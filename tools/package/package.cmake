@@ -58,6 +58,9 @@ install(FILES ${PROJECT_BINARY_DIR}/vla.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/p
         COMPONENT development)
 
 # --- Debian packages: vla, the program; libvla-dev, the libraries ----------------------------------
+if(NOT PROJECT_IS_TOP_LEVEL)
+  return()
+endif()
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME vla)
 set(CPACK_PACKAGE_CONTACT "vla <vla@localhost>")
