@@ -37,7 +37,10 @@
 #include "framework/tape_picture.hpp"
 #include "framework/tensor.hpp"
 
-/// All of it: the framework, the models on it, and the tasks that they are trained on.
+/// All of it: the framework, the models on it, and the tasks that they are trained on. Every op
+/// throws Error, one line that begins with the op's name, for inputs of different element types or
+/// devices, for integers where it computes, and for shapes that do not fit; its own docstring says
+/// what else.
 namespace vla {
 
 /// What kernels are written with, and what runs them.

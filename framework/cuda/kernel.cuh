@@ -36,8 +36,11 @@ inline Grid grid_for(Index count, Index most = std::numeric_limits<int>::max()) 
 /// A grid without blocks launches nothing, so that size 0 needs no thought.
 class Launch {
  public:
+  /// On behalf of an op, whose name must outlive it.
   Launch(const char* op, Device device) : op_(op), device_(device) {}
 
+  /// Begins the kernel; arguments are converted to its parameters. Throws Error that names the op
+  /// if it cannot be begun.
   template <class... Parameters, class... Arguments>
   void operator()(void (*kernel)(Parameters...), const Grid& grid, Arguments&&... arguments) const {
     if (grid.blocks.x == 0 || grid.blocks.y == 0 || grid.blocks.z == 0) return;
@@ -73,18 +76,22 @@ struct alignas(size * sizeof(T) < 16 ? size * sizeof(T) : 16) Piece {
 template <class T>
 using Pack = Piece<T, 16 / sizeof(T)>;
 
-/// The number of this thread among all of the grid's first dimension, and how many there are.
+/// The number of this thread among all of the grid's first dimension.
 __device__ inline Index thread_index() { return Index(blockIdx.x) * blockDim.x + threadIdx.x; }
+/// How many threads there are.
 __device__ inline Index thread_total() { return Index(gridDim.x) * blockDim.x; }
 
+/// Adds, for combine_team.
 struct Sum {
+  /// a + b.
   template <class T>
   __device__ T operator()(T a, T b) const {
     return a + b;
   }
 };
+/// Takes the larger, for combine_team.
 struct Max {
-  // NaN wins, as an error must not be hidden.
+  /// NaN wins, as an error must not be hidden.
   template <class T>
   __device__ T operator()(T a, T b) const {
     return a >= b || a != a ? a : b;
@@ -109,10 +116,12 @@ __device__ T combine_team(T value, Combine combine) {
   }
   return value;
 }
+/// The sum of a team's values: see combine_team.
 template <int team, class T>
 __device__ T sum_of_team(T value) {
   return combine_team<team>(value, Sum());
 }
+/// The largest of a team's values: see combine_team.
 template <int team, class T>
 __device__ T max_of_team(T value) {
   return combine_team<team>(value, Max());

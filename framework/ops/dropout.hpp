@@ -14,6 +14,7 @@ struct DropoutOptions {
 
 /// Zeroes each element with probability `rate` and multiplies the others by 1 / (1 - rate); x
 /// itself when not training or at rate 0. Draws one word of `rng` per element, none otherwise.
+/// Throws Error for a rate that is not allowed.
 Var dropout(const Var& x, DropoutOptions options, Rng& rng, CallSite site = CallSite::here());
 
 }  // namespace vla

@@ -28,13 +28,16 @@ Var sigmoid(const Var& x, CallSite site = CallSite::here());
 Var silu(const Var& x, CallSite site = CallSite::here());
 /// max(x, 0), with slope 0 at 0.
 Var relu(const Var& x, CallSite site = CallSite::here());
-/// x times the normal distribution function of x, by the error function.
+/// x times the normal distribution function of x, by the error function. Source: Hendrycks, Gimpel,
+/// "Gaussian error linear units", 2016.
 Var gelu(const Var& x, CallSite site = CallSite::here());
 /// The approximation of gelu by tanh: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
 Var gelu_tanh(const Var& x, CallSite site = CallSite::here());
-/// x for x > 0, exp(x) - 1 otherwise.
+/// x for x > 0, exp(x) - 1 otherwise. Source: Clevert et al., "Fast and accurate deep network
+/// learning by exponential linear units", 2016.
 Var elu(const Var& x, CallSite site = CallSite::here());
 /// elu(x) + 1, the positive feature map of linear attention: x + 1 for x > 0, exp(x) otherwise.
+/// Source: Katharopoulos et al., "Transformers are RNNs", 2020.
 Var elu_plus_one(const Var& x, CallSite site = CallSite::here());
 /// log(1 + exp(x)).
 Var softplus(const Var& x, CallSite site = CallSite::here());

@@ -20,7 +20,8 @@ struct CrossEntropyOptions {
 /// Mean negative log-likelihood of `targets` (int64, shape S) under logits (S, classes): a scalar.
 /// 0 when every target is ignored. Throws Error for a target outside 0 .. classes-1; on CUDA when
 /// a value is next read, and the target counts no more than an ignored one. The loss of bfloat16
-/// logits is float32.
+/// logits is float32. Label smoothing after Szegedy et al., "Rethinking the inception
+/// architecture", 2016.
 Var cross_entropy(const Var& logits, const Tensor& targets, CrossEntropyOptions options = {},
                   CallSite site = CallSite::here());
 

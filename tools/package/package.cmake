@@ -9,11 +9,11 @@ install(TARGETS vla_settings vla_framework vla_models vla_tasks EXPORT vla
 foreach(part settings framework models tasks)
   set_target_properties(vla_${part} PROPERTIES EXPORT_NAME ${part})
 endforeach()
+set_target_properties(vla_framework vla_models vla_tasks PROPERTIES INSTALL_RPATH $ORIGIN)
 if(TARGET vla)
   if(BUILD_SHARED_LIBS)
     file(RELATIVE_PATH libraries /${CMAKE_INSTALL_BINDIR} /${CMAKE_INSTALL_LIBDIR})
     set_target_properties(vla PROPERTIES INSTALL_RPATH $ORIGIN/${libraries})
-    set_target_properties(vla_framework vla_models vla_tasks PROPERTIES INSTALL_RPATH $ORIGIN)
   endif()
   install(TARGETS vla COMPONENT program)
 endif()
@@ -58,6 +58,9 @@ install(FILES ${PROJECT_BINARY_DIR}/vla.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/p
         COMPONENT development)
 
 # --- Debian packages: vla, the program; libvla-dev, the libraries ----------------------------------
+if(NOT PROJECT_IS_TOP_LEVEL)
+  return()
+endif()
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME vla)
 set(CPACK_PACKAGE_CONTACT "vla <vla@localhost>")
@@ -83,9 +86,16 @@ if(VLA_CUDA_BUILD)  # no package of Debian has them
            "; built for CUDA, it needs libcudart, libcublas and libcublasLt of the CUDA Toolkit 13")
   endforeach()
 endif()
+# What would not run elsewhere is refused when packing begins.
+set(refusal)
 if(VLA_NATIVE)
-  file(WRITE ${PROJECT_BINARY_DIR}/cpack_native.cmake "message(FATAL_ERROR
-    \"vla: a build with VLA_NATIVE runs on processors like this one only; pack one with -DVLA_NATIVE=OFF (cmake --preset package)\")\n")
-  set(CPACK_PROJECT_CONFIG_FILE ${PROJECT_BINARY_DIR}/cpack_native.cmake)
+  set(refusal "a build with VLA_NATIVE runs on processors like this one only")
+elseif(BUILD_SHARED_LIBS)
+  set(refusal "packages hold static libraries, and BUILD_SHARED_LIBS is on")
+endif()
+if(refusal)
+  file(WRITE ${PROJECT_BINARY_DIR}/cpack_refuses.cmake
+       "message(FATAL_ERROR \"vla: ${refusal}; pack what cmake --preset package builds\")\n")
+  set(CPACK_PROJECT_CONFIG_FILE ${PROJECT_BINARY_DIR}/cpack_refuses.cmake)
 endif()
 include(CPack)
