@@ -58,13 +58,13 @@ BOOST_AUTO_TEST_CASE(eval_refuses_what_is_not_a_run) {
     std::ofstream(place / "run/config.json") << text;
   };
   with("\"pairs\": 2", "\"pairs\": \"two\"");
-  check_refused(place, "eval run", {"run/config.json", "'pairs'", "is not a whole number"});
+  check_refused(place, "eval run", {"run/config.json", "'pairs' is \"two\"; a whole number"});
   with("\"pairs\"", "\"peers\"");
-  check_refused(place, "eval run", {"run/config.json", "'pairs' is missing"});
+  check_refused(place, "eval run", {"run/config.json", "unknown setting 'peers'"});
   with("{", "{\"more\": 1,");
   check_refused(place, "eval run", {"run/config.json", "unknown setting 'more'"});
   with("{", "[");
-  check_refused(place, "eval run", {"run/config.json", "not a JSON object"});
+  check_refused(place, "eval run", {"run/config.json: not JSON: parse error at line"});
   with("\"width\": 16", "\"width\": 32");
   check_refused(place, "eval run", {"checkpoint.safetensors"});
 }

@@ -6,6 +6,7 @@
 #include "tests/npy_files.hpp"
 #include "tests/program.hpp"
 #include "tools/golden_case.hpp"
+#include "tools/run.hpp"
 #include "tools/training.hpp"
 
 namespace vla {

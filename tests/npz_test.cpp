@@ -137,28 +137,29 @@ BOOST_AUTO_TEST_CASE(what_unpacks_to_too_much_is_refused) {
 
 // Cut anywhere or with any bit turned: refused, or read as it was.
 BOOST_AUTO_TEST_CASE(damaged_files_are_refused) {
-  const Place place;
-  const auto path = place / "x.npz";
-  write_archive(path, {{"a.npy", zeros("(3, 5)", 15)}});
-  const std::string whole = read(path);
-  for (std::size_t length = 0; length < whole.size(); ++length) {
-    write(path, whole.substr(0, length));
-    BOOST_CHECK_THROW(read_npz(path), Error);
-  }
-  int refused = 0;
-  for (std::size_t bit = 0; bit < 8 * whole.size(); ++bit) {
-    std::string damaged = whole;
-    damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << bit % 8));
-    write(path, damaged);
-    try {
-      const TensorFile file = read_npz(path);
-      BOOST_TEST(file.tensors.size() <= 1);
-      for (const auto& named : file.tensors) BOOST_TEST(named.second.shape() == Shape({3, 5}));
-    } catch (const Error&) {
-      ++refused;
+  for (const zip_int32_t method : {ZIP_CM_STORE, ZIP_CM_DEFLATE}) {
+    const Place place;
+    const auto path = place / "x.npz";
+    write_archive(path, {{"a.npy", zeros("(3, 5)", 15)}}, method);
+    const Tensor array = read_npz(path).at("a");
+    const std::string whole = read(path);
+    for (std::size_t length = 0; length < whole.size(); ++length) {
+      write(path, whole.substr(0, length));
+      BOOST_CHECK_THROW(read_npz(path), Error);
     }
+    int refused = 0;
+    for (std::size_t bit = 0; bit < 8 * whole.size(); ++bit) {
+      std::string damaged = whole;
+      damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << bit % 8));
+      write(path, damaged);
+      try {
+        for (const auto& named : read_npz(path).tensors) BOOST_TEST(same_bits(named.second, array));
+      } catch (const Error&) {
+        ++refused;
+      }
+    }
+    BOOST_TEST(refused > 4 * static_cast<int>(whole.size()));
   }
-  BOOST_TEST(refused > 4 * static_cast<int>(whole.size()));
 }
 
 BOOST_AUTO_TEST_CASE(numpy_reads_ours, *utf::precondition(has_python_package<kNumpy>)) {
