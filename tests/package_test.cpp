@@ -194,7 +194,8 @@ BOOST_AUTO_TEST_CASE(as_a_subdirectory) {
   check_done(commands, "listing commands");
   std::istringstream lines(commands.out);
   int own = 0;
-  for (std::string line; std::getline(lines, line);) {
+  std::string last;
+  for (std::string line; std::getline(lines, line); last = line) {
     BOOST_TEST(!holds(line, "/tests/tape_test.cpp"));
     BOOST_TEST(!holds(line, "/tools/main.cpp"));
     BOOST_TEST(!holds(line, "-march=native"), line);
@@ -204,6 +205,9 @@ BOOST_AUTO_TEST_CASE(as_a_subdirectory) {
       BOOST_TEST(!holds(line, option), line);
   }
   BOOST_TEST(own == 1);
+  for (const char* library :
+       {"vla_tasks", "vla_models", "vla_framework", "openblas", "lzma", "png"})
+    BOOST_TEST(holds(last, std::string("lib") + library), "the program is linked by " << last);
   check_done(shell(place.path(), "ninja -C build CMakeFiles/program.dir/program.cpp.o"),
              "compiling");
 }
