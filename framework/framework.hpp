@@ -32,6 +32,7 @@
 #include "framework/random.hpp"
 #include "framework/recompute.hpp"
 #include "framework/safetensors.hpp"
+#include "framework/statistics.hpp"
 #include "framework/storage.hpp"
 #include "framework/tape.hpp"
 #include "framework/tape_picture.hpp"

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "framework/statistics.hpp"
+#include "framework/table.hpp"
 
 namespace vla {
 namespace {

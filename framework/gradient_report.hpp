@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "framework/nn/module.hpp"
-#include "framework/table.hpp"
 
 namespace vla {
 

@@ -22,7 +22,7 @@ struct RuleRun {
   std::span<const Tensor> upstream;  ///< the gradient of each output, zeros where none came
   std::span<const Tensor> saved;
   std::span<const Var> inputs;        ///< those that the tape holds: leaves and watched variables
-  std::span<const Tensor> gradients;  ///< of each input, once it has run
+  std::span<const Tensor> gradients;  ///< of each input, once it has run; empty if it threw
 };
 
 /// The gradient of a leaf that has all its parts, after hooks.

@@ -119,7 +119,9 @@ void Profiler::before_rule(const RuleRun& rule) {
   begin_frame(rule.name, Pass::backward, rule.site);
 }
 
-void Profiler::after_rule(const RuleRun&) { end_frames(frames_.size() - 1); }
+void Profiler::after_rule(const RuleRun&) {
+  if (!frames_.empty()) end_frames(frames_.size() - 1);
+}
 
 void Profiler::at_tape(const TapeEvent& event) {
   if (event == TapeEvent::walk_ends)
@@ -191,7 +193,9 @@ void Profiler::write_trace(const std::filesystem::path& file) const {
   if (cuda_) events.push_back(track_name(kCudaTrack, "CUDA"));
   for (const cuda::Profile::Launch& launch : launches_of(cuda_))
     events.push_back(box(launch.op, "launch", kCudaTrack, launch.start, launch.seconds));
-  write_text(file, Json{{"traceEvents", events}, {"displayTimeUnit", "ms"}}.dump(1) + "\n");
+  write_text(file, Json{{"traceEvents", events}, {"displayTimeUnit", "ms"}}.dump(
+                       1, ' ', false, Json::error_handler_t::replace) +
+                       "\n");
 }
 
 }  // namespace vla

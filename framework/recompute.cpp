@@ -81,7 +81,7 @@ std::vector<Tensor> first_run(const Function& function, const std::vector<Var>& 
 
 // Gradients of the inputs, given those of the results, by a second run.
 std::vector<Tensor> second_run(const Function& function, const std::vector<Var>& inputs,
-                               const BackwardContext& at, std::size_t results) {
+                               const BackwardContext& at, std::size_t results, CallSite site) {
   Tape tape;
   const std::vector<Var> outputs = function(inputs);
   check(outputs.size() == results, "the function returned ", results, " results and now ",
@@ -89,8 +89,9 @@ std::vector<Tensor> second_run(const Function& function, const std::vector<Var>&
   std::vector<Tensor> upstream;
   for (std::size_t i = 0; i < results; ++i) upstream.push_back(at.gradient(static_cast<int>(i)));
   // A node that stands for the rest of the outer tape, which hands each result its gradient.
-  const Var rest = record("recompute", Tensor::zeros({}, DType::float32), outputs, {},
-                          [&](const BackwardContext&) { return upstream; });
+  const Var rest = record(
+      "end of a recomputed segment", Tensor::zeros({}, DType::float32), outputs, {},
+      [&](const BackwardContext&) { return upstream; }, site);
   const Gradients found = rest.requires_gradient() ? tape.backward(rest) : Gradients();
 
   std::vector<Tensor> gradients;
@@ -120,10 +121,10 @@ std::vector<Var> recompute(Function function, const std::vector<Var>& inputs,
   const std::size_t results = values.size();
   return record(
       "recompute", std::move(values), inputs, std::move(saved),
-      [function = std::move(function), inputs, then, streams = options.random,
-       results](const BackwardContext& at) {
+      [function = std::move(function), inputs, then, streams = options.random, results,
+       site](const BackwardContext& at) {
         const StreamsAt streams_at(streams, then);
-        return second_run(function, inputs, at, results);
+        return second_run(function, inputs, at, results, site);
       },
       site);
 }

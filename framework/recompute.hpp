@@ -11,8 +11,8 @@ namespace vla {
 
 /// What a second run needs so that it does the same.
 struct RecomputeOptions {
-  /// The streams that `function` draws from in its ops, as dropout does: the second run draws the
-  /// same words, and leaves the streams where they are then. They must live until backward.
+  /// The streams that `function` draws from: the second run draws the same words, and leaves the
+  /// streams where they are then. They must live until backward.
   std::vector<Rng*> random = {};
 };
 
@@ -23,8 +23,9 @@ struct RecomputeOptions {
 /// `inputs` are all variables that the gradient is to reach: the parameters that `function` reads
 /// are among them, though it may read them where it has them. It runs twice and must do the same
 /// both times. Throws Error that names op and variable if an op reads one that requires a gradient
-/// and is not among the inputs, and if it draws random numbers from a stream that is not given;
-/// `backward` throws if an input was changed in place since.
+/// and is not among the inputs, and if an op such as dropout takes random words of a stream that is
+/// not given; a stream not given that `function` draws numbers of by itself goes unseen, and makes
+/// wrong gradients. `backward` throws if an input was changed in place since.
 std::vector<Var> recompute(std::function<std::vector<Var>(const std::vector<Var>&)> function,
                            const std::vector<Var>& inputs, RecomputeOptions options = {},
                            CallSite site = CallSite::here());

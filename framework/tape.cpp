@@ -34,7 +34,8 @@ Var record(std::string name, Tensor value, const std::vector<Var>& inputs,
 std::vector<Var> record(std::string name, std::vector<Tensor> values,
                         const std::vector<Var>& inputs, std::vector<Tensor> saved,
                         BackwardFunction backward, CallSite site) {
-  check(backward != nullptr, located(name, site), ": record was given no backward rule");
+  site = CalledFrom::complete(site);
+  if (!backward) fail(located(name, site), ": record was given no backward rule");
   std::vector<Var> outputs(values.begin(), values.end());
   OpObserver::tell(&OpObserver::after_op, OpRun{name, site, inputs, outputs});
   if (innermost)
@@ -86,13 +87,15 @@ void Tape::append(std::string name, std::vector<Var>& outputs, const std::vector
       Slot& slot = slots_[static_cast<std::size_t>(node.inputs.back())];
       if (input.state_->tape != serial_ && slot.first_user < 0)
         slot.first_user = static_cast<int>(nodes_.size());
-    } else if (input.defined()) {
-      node.constants.emplace_back(static_cast<int>(node.inputs.size()) - 1,
-                                  ValueView{ValueView::Kind::constant, input.name(), input.shape(),
-                                            input.dtype(), input.device()});
     }
   }
   if (!tracked) return;
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    if (const Var& input = inputs[i]; node.inputs[i] < 0 && input.defined())
+      constants_.push_back({nodes_.size(),
+                            i,
+                            {ValueView::Kind::constant, input.name(), input.shape(), input.dtype(),
+                             input.device()}});
 
   node.first_output = static_cast<int>(slots_.size());
   node.outputs = static_cast<int>(outputs.size());
@@ -111,6 +114,7 @@ void Tape::append(std::string name, std::vector<Var>& outputs, const std::vector
 }
 
 void Tape::watch(const Var& variable) {
+  check(!walked_, "watch: this tape was walked; watch before backward");
   check(variable.requires_gradient() && variable.state_->tape == serial_,
         "watch: the variable was not recorded by this tape");
   slots_[static_cast<std::size_t>(variable.state_->slot)].kept = variable;
@@ -180,8 +184,9 @@ void Tape::run_backward(int index) {
       if (!gradient.defined()) gradient = Tensor::zeros(slot.shape, slot.dtype, slot.device);
     }
     for (std::size_t i = 0; i < node.saved.size(); ++i)
-      check(node.saved[i].version() == node.versions[i], located(node.name, node.site),
-            ": saved tensor ", i, " was changed in place before backward");
+      if (node.saved[i].version() != node.versions[i])
+        fail(located(node.name, node.site), ": saved tensor ", i,
+             " was changed in place before backward");
     context.saved_ = node.saved;
     for (int slot : node.inputs) context.wants_.push_back(slot >= 0);
 
@@ -203,7 +208,13 @@ std::vector<Tensor> Tape::run_rule(const Node& node, const BackwardContext& cont
       held.push_back(slot < 0 ? Var() : slots_[static_cast<std::size_t>(slot)].kept);
   RuleRun run{node.name, node.site, context.gradients_, node.saved, held, {}};
   OpObserver::tell(&OpObserver::before_rule, run);
-  std::vector<Tensor> gradients = apply(node.backward, context, node.name, node.site);
+  std::vector<Tensor> gradients;
+  try {
+    gradients = apply(node.backward, context, node.name, node.site);
+  } catch (...) {
+    OpObserver::tell(&OpObserver::after_rule, run);
+    throw;
+  }
   if (gradients.size() != node.inputs.size()) {
     std::string inputs;
     for (int place : node.inputs) {
@@ -221,8 +232,8 @@ std::vector<Tensor> Tape::run_rule(const Node& node, const BackwardContext& cont
 
 void Tape::finish_leaf(Slot& slot) {
   slot.first_user = -1;  // once, though the node may read it twice
-  const std::string& name = slot.kept.name();
-  run_hooks(slot, name.empty() ? "a leaf without a name" : "'" + name + "'");
+  if (const std::string& name = slot.kept.name(); !slot.hooks.empty())
+    run_hooks(slot, name.empty() ? "a leaf without a name" : "'" + name + "'");
   OpObserver::tell(&OpObserver::at_leaf, LeafGradient{slot.kept, slot.gradient});
   if (final_gradient_) final_gradient_(slot.kept, slot.gradient);
 }
@@ -243,14 +254,14 @@ void Tape::run_hooks(Slot& slot, const std::string& whose) {
 
 void Tape::receive(const Node& node, std::size_t input, const Tensor& gradient) {
   Slot& slot = slots_[static_cast<std::size_t>(node.inputs[input])];
-  check(gradient.defined(), located(node.name, node.site),
-        ": backward returned no gradient for input ", input, ", which is ", slot.dtype, slot.shape,
-        " and wants one");
-  check(gradient.shape() == slot.shape && gradient.dtype() == slot.dtype &&
-            gradient.device() == slot.device,
-        located(node.name, node.site), ": gradient of input ", input, " is ", gradient.dtype(),
-        gradient.shape(), " on ", gradient.device(), ", the input is ", slot.dtype, slot.shape,
-        " on ", slot.device);
+  if (!gradient.defined())
+    fail(located(node.name, node.site), ": backward returned no gradient for input ", input,
+         ", which is ", slot.dtype, slot.shape, " and wants one");
+  if (gradient.shape() != slot.shape || gradient.dtype() != slot.dtype ||
+      gradient.device() != slot.device)
+    fail(located(node.name, node.site), ": gradient of input ", input, " is ", gradient.dtype(),
+         gradient.shape(), " on ", gradient.device(), ", the input is ", slot.dtype, slot.shape,
+         " on ", slot.device);
   if (!slot.gradient.defined()) {
     slot.gradient = gradient;
     return;

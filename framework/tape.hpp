@@ -140,13 +140,18 @@ class Tape {
   struct Node {
     std::string name;
     CallSite site;
-    std::vector<int> inputs;                           // slots; -1 for a constant
-    std::vector<std::pair<int, ValueView>> constants;  // by input, for those who look at the tape
+    std::vector<int> inputs;  // slots; -1 for a constant
     int first_output = 0;
     int outputs = 0;
     std::vector<Tensor> saved;
     std::vector<std::uint64_t> versions;
     BackwardFunction backward;
+  };
+
+  // A constant that a node read, for those who look at the tape.
+  struct Constant {
+    std::size_t node, input;
+    ValueView value;
   };
 
   void stop_recording();
@@ -165,6 +170,7 @@ class Tape {
   Tape* outer_;
   std::vector<Node> nodes_;
   std::vector<Slot> slots_;
+  std::vector<Constant> constants_;
   std::unordered_map<const void*, int> leaves_;
   std::function<void(const Var&, const Tensor&)> final_gradient_;
   bool walked_ = false;

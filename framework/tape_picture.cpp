@@ -41,7 +41,7 @@ std::vector<std::string> names_of(const TapeView& view) {
       names.push_back(concatenate("%", results++));
     else if (!value.name.empty())
       names.push_back(value.name);
-    else if (value.kind == Kind::leaf)
+    else if (value.kind != Kind::constant)
       names.push_back(concatenate("leaf", leaves++));
     else
       names.push_back(type_of(value));
@@ -69,10 +69,12 @@ std::string quoted(const std::string& text) {
 }
 
 void draw_source(std::ostream& out, const ValueView& value, int number) {
-  const bool leaf = value.kind == Kind::leaf;
+  const bool leaf = value.kind != Kind::constant;
   const std::string name = !value.name.empty() ? value.name : leaf ? "leaf" : "constant";
+  const char* colour = value.kind == Kind::parameter ? "#ffe0a3" : "#dbe9ff";
   out << "  v" << number << " [shape=ellipse, label=" << quoted(name + "\n" + type_of(value))
-      << (leaf ? ", fillcolor=\"#ffe0a3\"" : ", style=\"filled,dashed\", fillcolor=\"#f2f2f2\"")
+      << (leaf ? concatenate(", fillcolor=\"", colour, "\"")
+               : ", style=\"filled,dashed\", fillcolor=\"#f2f2f2\"")
       << "];\n";
 }
 
@@ -82,8 +84,9 @@ std::string to_text(const TapeView& view) {
   const std::vector<std::string> names = names_of(view);
   Table table = {{"value", "made by", "type", "saved", "called at"}};
   for (std::size_t i = 0; i < names.size(); ++i)
-    if (view.values[i].kind == Kind::leaf)
-      table.push_back({names[i], "parameter", type_of(view.values[i]), "", ""});
+    if (const Kind kind = view.values[i].kind; kind == Kind::parameter || kind == Kind::outer)
+      table.push_back({names[i], kind == Kind::parameter ? "parameter" : "outer tape",
+                       type_of(view.values[i]), "", ""});
   for (const NodeView& node : view.nodes) {
     std::vector<std::string> inputs, outputs, types;
     for (const int input : node.inputs)

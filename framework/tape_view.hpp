@@ -11,9 +11,10 @@ namespace vla {
 /// A value that an op of a tape read or made.
 struct ValueView {
   enum class Kind {
-    leaf,      ///< a parameter, or a variable of an outer tape
-    constant,  ///< no gradient flows into it
-    result     ///< of an op of this tape
+    parameter,  ///< a leaf
+    outer,      ///< a variable of an outer tape, which is a leaf here
+    constant,   ///< no gradient flows into it
+    result      ///< of an op of this tape
   };
   Kind kind;
   std::string name;  ///< of the variable; of a result only where it is watched

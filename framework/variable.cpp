@@ -2,8 +2,34 @@
 
 namespace vla {
 
+namespace {
+
+thread_local CallSite users_call;
+
+}  // namespace
+
+CalledFrom::CalledFrom(CallSite site) : outermost_(users_call.line == 0) {
+  if (outermost_) users_call = site;
+}
+
+CalledFrom::~CalledFrom() {
+  if (outermost_) users_call = {};
+}
+
+CallSite CalledFrom::complete(CallSite site) {
+  if (users_call.line != 0 && site.outer_line == 0) {
+    site.outer_file = users_call.file;
+    site.outer_line = users_call.line;
+  }
+  return site;
+}
+
 std::string located(const std::string& op, CallSite site) {
-  return site.line ? concatenate(op, " (called at ", site.file, ":", site.line, ")") : op;
+  if (site.line == 0) return op;
+  std::string where = concatenate("called at ", site.file, ":", site.line);
+  if (site.outer_line != 0)
+    where += concatenate(", for the call at ", site.outer_file, ":", site.outer_line);
+  return concatenate(op, " (", where, ")");
 }
 
 Var::Var(Tensor value) : state_(std::make_shared<State>()) { state_->value = std::move(value); }

@@ -16,13 +16,33 @@ namespace vla {
 struct CallSite {
   const char* file = "";
   int line = 0;
+  const char* outer_file = "";  ///< of the call that CalledFrom tells of, if there is one
+  int outer_line = 0;
   /// The place of the call that stands in the source.
   static constexpr CallSite here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
     return {file, line};
   }
 };
 
-/// "op (called at file:line)", as errors name an op; the op alone where the line is not known.
+/// While it lives, the ops of its thread are told to serve the user's call at `site`. Whatever
+/// calls ops in lines of its own, as a model does, makes one where it is called; the outermost
+/// counts.
+class CalledFrom {
+ public:
+  /// From here on.
+  explicit CalledFrom(CallSite site);
+  ~CalledFrom();
+  CalledFrom(const CalledFrom&) = delete;
+  CalledFrom& operator=(const CalledFrom&) = delete;
+  /// `site` with the outer call, if there is one now.
+  static CallSite complete(CallSite site);
+
+ private:
+  bool outermost_;
+};
+
+/// "op (called at file:line)", as errors name an op, or "op (called at file:line, for the call at
+/// file:line)"; the op alone where the line is not known.
 std::string located(const std::string& op, CallSite site);
 
 /// A value that a tape may know: a parameter, the result of an op, or a constant. Copies are

@@ -68,7 +68,8 @@ Var SequenceModel::embed(const Tensor& tokens, Index before) const {
   return x + activations((*positions_)(places));
 }
 
-Var SequenceModel::operator()(const Tensor& tokens) {
+Var SequenceModel::operator()(const Tensor& tokens, CallSite site) {
+  const CalledFrom call(site);
   Var x = embed(tokens);
   for (Block& block : blocks_) x = block(x, tokens);
   return norm_(x);
@@ -98,7 +99,10 @@ LanguageModel::LanguageModel(const LanguageModelConfig& config, const MixerFacto
     head_.emplace(config.body.width, config.body.vocabulary, rng, linear_options(config.body));
 }
 
-Var LanguageModel::operator()(const Tensor& tokens) { return logits(body_(tokens)); }
+Var LanguageModel::operator()(const Tensor& tokens, CallSite site) {
+  const CalledFrom call(site);
+  return logits(body_(tokens));
+}
 
 Var LanguageModel::stream(const Tensor& tokens, StreamState& state) {
   return logits(body_.stream(tokens, state));
@@ -117,7 +121,10 @@ Classifier::Classifier(const ClassifierConfig& config, const MixerFactory& make_
     : body_(config.body, make_mixer, rng),
       head_(config.body.width, config.classes, rng, linear_options(config.body)) {}
 
-Var Classifier::operator()(const Tensor& tokens) { return head_(mean(body_(tokens), {1})); }
+Var Classifier::operator()(const Tensor& tokens, CallSite site) {
+  const CalledFrom call(site);
+  return head_(mean(body_(tokens), {1}));
+}
 
 void Classifier::visit(PartVisitor& parts) {
   body_.visit(parts);

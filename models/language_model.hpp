@@ -55,7 +55,7 @@ class SequenceModel {
   /// Throws Error for sizes that are not allowed.
   SequenceModel(const SequenceModelConfig& config, const MixerFactory& make_mixer, Rng& rng);
   /// Tokens int64 (B, T) -> (B, T, width).
-  Var operator()(const Tensor& tokens);
+  Var operator()(const Tensor& tokens, CallSite site = CallSite::here());
   /// What the first block is given: token rows, and positions where `before` tokens came earlier:
   /// (B, T, width).
   Var embed(const Tensor& tokens, Index before = 0) const;
@@ -89,7 +89,7 @@ class LanguageModel {
   /// Throws Error for sizes that are not allowed.
   LanguageModel(const LanguageModelConfig& config, const MixerFactory& make_mixer, Rng& rng);
   /// Tokens int64 (B, T) -> logits (B, T, vocabulary).
-  Var operator()(const Tensor& tokens);
+  Var operator()(const Tensor& tokens, CallSite site = CallSite::here());
   /// The same for the tokens (B, T) that follow those the state has seen: see Mixer::stream.
   Var stream(const Tensor& tokens, StreamState& state);
   /// That of the body.
@@ -119,7 +119,7 @@ class Classifier {
   /// Throws Error for sizes that are not allowed.
   Classifier(const ClassifierConfig& config, const MixerFactory& make_mixer, Rng& rng);
   /// Tokens int64 (B, T) -> logits (B, classes).
-  Var operator()(const Tensor& tokens);
+  Var operator()(const Tensor& tokens, CallSite site = CallSite::here());
   void visit(PartVisitor& parts);
 
  private:

@@ -10,7 +10,8 @@ PairClassifier::PairClassifier(const ClassifierConfig& config, const MixerFactor
       mlp_(4 * config.body.width, config.body.hidden, rng, linear_options(config.body)),
       head_(4 * config.body.width, config.classes, rng, linear_options(config.body)) {}
 
-Var PairClassifier::operator()(const Tensor& tokens) {
+Var PairClassifier::operator()(const Tensor& tokens, CallSite site) {
+  const CalledFrom call(site);
   check(tokens.rank() == 2 && tokens.size(1) >= 2 && tokens.size(1) % 2 == 0,
         "pair classifier: tokens have shape ", tokens.shape(),
         "; (B, T) with an even T, 2 or more, is needed");

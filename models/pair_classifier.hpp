@@ -13,7 +13,7 @@ class PairClassifier {
   /// Throws Error for sizes that are not allowed.
   PairClassifier(const ClassifierConfig& config, const MixerFactory& make_mixer, Rng& rng);
   /// Throws Error for tokens of another form.
-  Var operator()(const Tensor& tokens);
+  Var operator()(const Tensor& tokens, CallSite site = CallSite::here());
   void visit(PartVisitor& parts);
 
  private:

@@ -8,7 +8,8 @@ VectorModel::VectorModel(const VectorModelConfig& config, const MixerFactory& ma
       output_(config.body.width, config.outputs, rng, linear_options(config.body)),
       blocks_(make_blocks(config.body, make_mixer, rng)) {}
 
-Var VectorModel::operator()(const Var& x) {
+Var VectorModel::operator()(const Var& x, CallSite site) {
+  const CalledFrom call(site);
   Var y = input_(x);
   for (Block& block : blocks_) y = block(y, {});  // no tokens
   return output_(norm_(y));

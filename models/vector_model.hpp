@@ -19,7 +19,7 @@ class VectorModel {
   /// Throws Error for sizes that are not allowed.
   VectorModel(const VectorModelConfig& config, const MixerFactory& make_mixer, Rng& rng);
   /// Throws Error unless x is (B, T, inputs).
-  Var operator()(const Var& x);
+  Var operator()(const Var& x, CallSite site = CallSite::here());
   void visit(PartVisitor& parts);
 
  private:

@@ -13,6 +13,7 @@
 #include "framework/recompute.hpp"
 #include "framework/statistics.hpp"
 #include "framework/tape.hpp"
+#include "models/models.hpp"
 #include "tests/compare.hpp"
 #include "tests/error_of.hpp"
 
@@ -41,6 +42,33 @@ BOOST_AUTO_TEST_CASE(the_op_that_made_it_is_named_with_its_line_and_inputs) {
   BOOST_TEST(message == "log" + here(__LINE__ - 1) +
                             ": result 0, float64(3), has 1 NaN and 1 Inf; input 0, result, "
                             "float64(3) from -1 to 4");
+}
+
+BOOST_AUTO_TEST_CASE(an_op_inside_a_model_is_told_with_the_line_that_calls_the_model) {
+  Rng rng(1);
+  VlaLanguageModel model({.vocabulary = 5, .width = 4, .heads = 1, .layers = 1, .hidden = 4}, rng);
+  const Tensor tokens = Tensor::from<Index>({1, 3}, std::vector<Index>{1, 2, 3});
+  const auto spoil = [&](double number) {
+    for (Parameter parameter : parameters(model))
+      if (parameter.name == "body.blocks.0.mlp.down.weight")
+        parameter.variable.mutable_value().mutable_values<float>()[0] = float(number);
+  };
+  const DetectAnomalies detect;
+  spoil(kNaN);
+  std::string message = error_of([&] { model(tokens); });
+  std::string call = concatenate("for the call at ", __FILE__, ":", __LINE__ - 1, ")");
+  BOOST_TEST(message.starts_with("linear (called at "), message);
+  BOOST_TEST((message.find(call) != std::string::npos), message);
+
+  // In the backward walk the call is over, and told all the same. Later ops are told without it.
+  spoil(1);
+  Tape tape;
+  const Var logits = model(tokens);
+  call = concatenate("for the call at ", __FILE__, ":", __LINE__ - 1, ")");
+  spoil(kNaN);
+  message = error_of([&] { tape.backward(sum(logits)); });
+  BOOST_TEST((message.find(call) != std::string::npos), message);
+  BOOST_TEST(error_of([&] { log(Var(row({-1}))); }).starts_with("log" + here(__LINE__)));
 }
 
 BOOST_AUTO_TEST_CASE(every_type_is_looked_at) {
