@@ -211,23 +211,26 @@ std::vector<Tensor> Tape::run_rule(const Node& node, const BackwardContext& cont
   std::vector<Tensor> gradients;
   try {
     gradients = apply(node.backward, context, node.name, node.site);
+    check_count(node, gradients.size());
   } catch (...) {
     OpObserver::tell(&OpObserver::after_rule, run);
     throw;
   }
-  if (gradients.size() != node.inputs.size()) {
-    std::string inputs;
-    for (int place : node.inputs) {
-      const Slot* slot = place < 0 ? nullptr : &slots_[static_cast<std::size_t>(place)];
-      inputs += inputs.empty() ? "" : ", ";
-      inputs += slot ? concatenate(slot->dtype, slot->shape) : "a constant";
-    }
-    fail(located(node.name, node.site), ": backward returned ", gradients.size(),
-         " gradients; needed is one for each of its inputs, ", inputs);
-  }
   run.gradients = gradients;
   OpObserver::tell(&OpObserver::after_rule, run);
   return gradients;
+}
+
+void Tape::check_count(const Node& node, std::size_t gradients) const {
+  if (gradients == node.inputs.size()) return;
+  std::string inputs;
+  for (int place : node.inputs) {
+    const Slot* slot = place < 0 ? nullptr : &slots_[static_cast<std::size_t>(place)];
+    inputs += inputs.empty() ? "" : ", ";
+    inputs += slot ? concatenate(slot->dtype, slot->shape) : "a constant";
+  }
+  fail(located(node.name, node.site), ": backward returned ", gradients,
+       " gradients; needed is one for each of its inputs, ", inputs);
 }
 
 void Tape::finish_leaf(Slot& slot) {

@@ -164,6 +164,7 @@ class Tape {
   void finish_leaf(Slot& slot);
   void run_backward(int index);
   std::vector<Tensor> run_rule(const Node& node, const BackwardContext& context);
+  void check_count(const Node& node, std::size_t gradients) const;
   void receive(const Node& node, std::size_t input, const Tensor& gradient);
 
   std::uint64_t serial_;

@@ -140,6 +140,14 @@ BOOST_AUTO_TEST_CASE(a_replacement_that_does_not_fit_is_an_error) {
 }
 
 BOOST_AUTO_TEST_CASE(hooks_are_refused_where_they_cannot_be_called) {
+  {
+    const Var x = Var::parameter(Tensor::scalar(2, DType::float64), "x");
+    Tape tape;
+    const Var y = square(x);
+    tape.backward(y);
+    BOOST_TEST(error_of([&] { tape.watch(y); }) ==
+               "watch: this tape was walked; watch before backward");
+  }
   const Var w = scalar_parameter(3);
   const auto nothing = [](const Tensor&) {};
   Tape tape;

@@ -170,6 +170,21 @@ BOOST_AUTO_TEST_CASE(the_trace_is_one_that_viewers_read) {
   BOOST_CHECK_THROW(profiler.write_trace(place / "no" / "trace.json"), Error);
 }
 
+BOOST_AUTO_TEST_CASE(ops_after_a_rule_that_threw_are_no_part_of_it) {
+  const Var w = Var::parameter(Tensor::scalar(2, DType::float64), "w");
+  Profiler profiler;
+  for (const bool throws : {true, false}) {
+    Tape tape;
+    const Var y = record("broken", w.value(), {w}, {}, [=](const BackwardContext&) {
+      check(!throws, "wrong");
+      return std::vector<Tensor>{};  // needs one
+    });
+    BOOST_CHECK_THROW(tape.backward(y), Error);
+    exp(w);
+  }
+  BOOST_TEST(row_of(profiler, "exp", Pass::forward).count == 2);
+}
+
 BOOST_AUTO_TEST_CASE(a_span_ends_also_where_a_rule_throws) {
   const Var w = Var::parameter(Tensor::scalar(2, DType::float64), "w");
   Profiler profiler;
