@@ -17,6 +17,7 @@ struct Statistics {
   double mean = 0;
   double norm = 0;  ///< Euclidean
 
+  /// NaN and Inf together.
   Index not_finite() const { return nan + infinite; }
   /// The largest absolute value.
   double magnitude() const { return std::max(largest, -smallest); }
