@@ -188,26 +188,6 @@ BOOST_AUTO_TEST_CASE(detection_ends_with_its_scope) {
   BOOST_TEST(std::isnan(tape.backward(sum(log(w) * sqrt(w)))[w].item()));
 }
 
-BOOST_AUTO_TEST_CASE(statistics_of_edge_tensors) {
-  const Statistics mixed = statistics(row({-3, 0, kNaN, 4, kInf, -kInf}));
-  BOOST_TEST(mixed.smallest == -3);
-  BOOST_TEST(mixed.largest == 4);
-  BOOST_TEST(mixed.magnitude() == 4);
-  BOOST_TEST(mixed.norm == 5);
-  BOOST_TEST(mixed.mean == 1.0 / 3);
-  BOOST_TEST(mixed.zeros == 1);
-  BOOST_TEST(mixed.nan == 1);
-  BOOST_TEST(mixed.infinite == 2);
-  BOOST_TEST(concatenate(mixed) == "from -3 to 4, 1 NaN, 2 Inf");
-  BOOST_TEST(concatenate(statistics(row({kNaN}))) == "nothing finite, 1 NaN");
-  BOOST_TEST(concatenate(statistics(row({}))) == "no elements");
-  BOOST_TEST(statistics(row({-5, -7})).magnitude() == 7);
-  BOOST_TEST(error_of([] { statistics(Tensor::zeros({2}, DType::int64)); }) ==
-             "statistics: element type int64 is not allowed; a floating one");
-  const std::vector<Index> decades = decades_of(row({0, 1e-30, 0.5, -5, 10, 1e9, kNaN}), -1, 3);
-  BOOST_TEST(decades == (std::vector<Index>{2, 1, 2}), boost::test_tools::per_element());
-}
-
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace vla

@@ -52,9 +52,32 @@ BOOST_AUTO_TEST_CASE(bash_offers_commands_options_and_values) {
   BOOST_TEST(!offered(place, {"bench", "--dec"}).contains("--decode"));
   BOOST_TEST(offered(place, {"experiment", "mqar"}).contains("mqar-capacity"));
   BOOST_TEST((offered(place, {"completion", ""}) == Words{"bash", "zsh"}));
+  BOOST_TEST((offered(place, {"inspect", ""}) ==
+              Words{"penalty", "memory", "attention", "gradients", "graph"}));
   // Names of files are left to the shell.
   BOOST_TEST(offered(place, {"train", "--text", "--"}).empty());
   BOOST_TEST(offered(place, {"eval", ""}).empty());
+}
+
+// What is offered is what a refusal of another word says is allowed.
+BOOST_AUTO_TEST_CASE(words_offered_are_those_allowed) {
+  const Place place;
+  for (const std::string option :
+       {"precision", "dtype", "penalty", "features", "operator-form", "held-out", "form"}) {
+    const std::string task = option == "held-out" ? "--task listops " : "";
+    const Outcome outcome = place.run("train " + task + "--" + option + " none");
+    BOOST_TEST(outcome.code == 2);
+    const std::string& message = outcome.errors;
+    std::string allowed = message.substr(message.rfind("; ") + 2);
+    if (allowed.starts_with("allowed: ")) allowed.erase(0, 9);
+    for (std::size_t at; (at = allowed.find(" or ")) != std::string::npos;)
+      allowed.replace(at, 4, ", ");
+    std::erase(allowed, ',');
+    std::istringstream words(allowed);
+    std::set<std::string> expected;
+    for (std::string word; words >> word;) expected.insert(word);
+    BOOST_TEST((offered(place, {"train", "--" + option, ""}) == expected), message);
+  }
 }
 
 // A value that is the name of a command is none.

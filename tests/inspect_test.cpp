@@ -120,12 +120,12 @@ BOOST_AUTO_TEST_CASE(the_table_has_a_row_a_quantity_and_head) {
   train(place, "vla");
   const std::string both = place.run("inspect memory vla").out;
   for (const char* word : {"memory of layer 0 (0 to 1), vla on mqar, 7 tokens, seed 1", "median",
-                           "\nmemory_norm             0 ", "\nerror_norm              1 ",
-                           "\ntransition_norm         1 ", "\nsurvival                1 "})
+                           "\nmemory_norm           0 ", "\nerror_norm            1 ",
+                           "\ntransition_norm       1 ", "\nsurvival              1 "})
     BOOST_TEST((both.find(word) != std::string::npos), "no " << word << " in " << both);
   const std::string one = place.run("inspect memory vla --head 1 --out one").out;
-  BOOST_TEST(one.find("norm             0 ") == std::string::npos);
-  BOOST_TEST(one.find("\nmemory_norm             1 ") != std::string::npos);
+  BOOST_TEST(one.find("norm           0 ") == std::string::npos);
+  BOOST_TEST(one.find("\nmemory_norm           1 ") != std::string::npos);
   BOOST_TEST(columns_of(place / "one/memory.csv")["head"] == std::vector<double>(7, 1),
              boost::test_tools::per_element());
   BOOST_TEST(place.run("inspect memory vla --seed 2").out != both);

@@ -112,7 +112,32 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_is_refused) {
                 {"has no model vla; it has vla-v3, softmax, linear"});
   BOOST_REQUIRE_EQUAL(place.run(kSmall + "--model vla-v3 --out v3").errors, "");
   check_refused(place, "export v3 --out x.npz --names reference", {"--convolution 4 is not in"});
+  // Other values than the reference's of what leaves no trace in the names.
+  int count = 0;
+  for (const auto& [words, message] :
+       {std::pair{"--lambda0 0.5", "--lambda0 0.5 is not in the reference; 0.1 is"},
+        {"--nudge-period 0", "--nudge-period 0 is not in the reference; 20 is"},
+        {"--nudge-eps 0.5", "--nudge-eps 0.5 is not in the reference; 0.001 is"},
+        {"--rank 2", "--rank 2 is not in the reference; 1 is"},
+        {"--key-width 4", "--key-width 4 is not in the reference; 8 is"},
+        {"--value-width 4", "--value-width 4 is not in the reference; 8 is"},
+        {"--no-positions", "--positions false is not in the reference; true is"},
+        {"--no-tied-head", "--tied-head false is not in the reference; true is"}}) {
+    const std::string run = concatenate("other", ++count);
+    BOOST_REQUIRE_EQUAL(
+        place.run(kSmall + "--model vla-v3 --convolution 0 " + words + " --out " + run).errors, "");
+    check_refused(place, "export " + run + " --out x.npz --names reference",
+                  {"--names reference: ", message});
+  }
+  // The reference's own values may be said.
+  BOOST_REQUIRE_EQUAL(
+      place
+          .run(kSmall + "--model vla-v3 --convolution 0 --lambda0 0.1 --nudge-period 20 "
+                        "--nudge-eps 0.001 --key-width 8 --out same")
+          .errors,
+      "");
   BOOST_TEST(!place.has("x.npz"));
+  BOOST_TEST(place.run("export same --out y.npz --names reference").errors == "");
 
   BOOST_REQUIRE_EQUAL(place.run("export run --out own.npz").errors, "");
   check_refused(place, "import own.npz --out new --pairs 2 --vocabulary 16",
@@ -141,6 +166,9 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_is_refused) {
   for (auto& [name, tensor] : file.tensors)
     if (name == "pos.weight") tensor = Tensor::zeros({4, 32}, DType::float64);
   refused(file, {"has 4 positions, task mqar as it is set has "});
+  file = state_dict("train3_linear.safetensors");
+  for (auto& named : file.tensors) named.second = named.second.to(DType::bfloat16);
+  refused(file, {"t.safetensors: --dtype 'bfloat16' is not allowed; float32 or float64"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

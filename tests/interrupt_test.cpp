@@ -1,4 +1,4 @@
-// Ctrl-C during a training: a checkpoint, how to go on, exit code 130.
+// Ctrl-C, or another request to end, during a training: a checkpoint, how to go on, exit code 130.
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -58,6 +58,11 @@ const std::string kMany =
     "train --pairs 2 --vocabulary 16 --width 16 --heads 2 --layers 1 --hidden 16 --batch 4 "
     "--threads 1 --report-every 100 --checkpoint-every 0 --steps 4000 ";
 
+// Of a second or so each; config.json is there once the first is done.
+const std::string kTwoLong =
+    "train --model linear --convolution 0 --pairs 2 --vocabulary 16 --width 256 --heads 2 "
+    "--layers 1 --hidden 4096 --batch 1000 --threads 1 --checkpoint-every 0 --steps 2 --out run";
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(interrupt)
@@ -83,6 +88,34 @@ BOOST_AUTO_TEST_CASE(a_training_stops_with_a_checkpoint_and_goes_on_to_the_bit) 
     BOOST_TEST(place.run("train --resume " + run).code == 0);
     BOOST_TEST((read(place / (run + "/checkpoint.safetensors")) == whole));
   }
+}
+
+// Closer together they would be one request.
+BOOST_AUTO_TEST_CASE(a_second_one_ends_it_at_once) {
+  const Place place;
+  Running running(place, kTwoLong);
+  wait_for(place / "run/config.json");
+  running.send(SIGINT);
+  std::this_thread::sleep_for(250ms);
+  running.send(SIGINT);
+  BOOST_TEST(running.wait() == -SIGINT);
+  BOOST_TEST(!place.has("run/checkpoint.safetensors"));
+}
+
+BOOST_AUTO_TEST_CASE(in_the_last_step_it_leaves_the_final_evaluation) {
+  const Place place;
+  Running running(place, kTwoLong);
+  wait_for(place / "run/config.json");
+  running.send(SIGHUP);
+  BOOST_TEST(running.wait() == 128 + SIGHUP);
+  const std::string said = read(place / "out.txt");
+  BOOST_TEST((said.find("stopped at step 2 of 2; go on with: vla train --resume run\n") !=
+              std::string::npos),
+             said);
+  BOOST_TEST((said.find("held-out") == std::string::npos), said);
+  const Outcome resumed = place.run("train --resume run");
+  BOOST_TEST(resumed.code == 0);
+  BOOST_TEST((resumed.out.find("held-out accuracy") != std::string::npos), resumed.out);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

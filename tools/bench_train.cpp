@@ -8,6 +8,7 @@
 
 #include "framework/cuda/launches.hpp"
 #include "framework/file.hpp"
+#include "framework/table.hpp"
 #include "tools/stopwatch.hpp"
 #include "tools/training.hpp"
 
@@ -45,12 +46,13 @@ void print(const BenchTrainResult& result, std::ostream& out) {
   if (result.ops.empty()) return;
   double all = 0;
   for (const OpTime& op : result.ops) all += op.seconds;
-  out << fmt::format("\n{:<24} {:>9} {:>9} {:>7}   (each launch timed by itself, not captured)\n",
-                     "op, forward and backward", "launches", "ms", "share");
+  Table table{{"op, forward and backward", "launches", "ms", "share"}};
   for (const OpTime& op : result.ops)
-    out << fmt::format("{:<24} {:>9.1f} {:>9.4f} {:>6.1f} %\n", op.op, op.launches,
-                       op.seconds * 1e3, 100 * op.seconds / all);
-  out << fmt::format("{:<24} {:>9} {:>9.4f}\n", "together", "", all * 1e3);
+    table.push_back({op.op, fmt::format("{:.1f}", op.launches), rounded(op.seconds * 1e3, 4),
+                     rounded(100 * op.seconds / all) + " %"});
+  table.push_back({"together", "", rounded(all * 1e3, 4), ""});
+  out << "\nEach launch timed by itself, not captured:\n"
+      << aligned(table, {false, true, true, true});
 }
 
 void write(const std::filesystem::path& path, const BenchTrainOptions& options,

@@ -7,19 +7,17 @@
 
 #include "tools/command_line.hpp"
 #include "tools/experiments/experiment.hpp"
+#include "tools/inspect.hpp"
 
 namespace vla {
 namespace {
 
 // Words that can follow an option, or stand alone after a command, where they are few.
 std::map<std::string, std::string> values_by_option() {
-  std::map<std::string, std::string> values = {
-      {"--device", "cpu cuda auto"},  {"--precision", "float32 tf32 bf16"},
-      {"--dtype", "float32 float64"}, {"--penalty", "key learned"},
-      {"--features", "elu identity"}, {"--operator-form", "auto step chunk"},
-      {"--held-out", "val test"},     {"--form", "notebook zoology zoology-mix"},
-      {"--names", "own reference"},
-  };
+  std::map<std::string, std::string> values = {{"--device", "cpu cuda auto"}};
+  for (const char* option :
+       {"precision", "dtype", "penalty", "features", "operator-form", "held-out", "form", "names"})
+    values[concatenate("--", option)] = fmt::format("{}", fmt::join(allowed_words(option), " "));
   for (const TaskKind& kind : task_kinds())
     values["--task"] += (values["--task"].empty() ? "" : " ") + std::string(kind.name);
   for (const ModelKind& kind : model_kinds())
@@ -30,6 +28,7 @@ std::map<std::string, std::string> values_by_option() {
 std::string words_after(const std::string& command) {
   std::string words;
   if (command == "completion") words = "bash zsh";
+  if (command == "inspect") words = fmt::format("{}", fmt::join(inspect_views(), " "));
   if (command == "experiment")
     for (const Experiment& experiment : experiments())
       words += (words.empty() ? "" : " ") + experiment.name;

@@ -2,6 +2,7 @@
 #include <cblas.h>
 #include <fmt/core.h>
 #include <unistd.h>
+#include <zip.h>
 
 #include <CLI/Version.hpp>
 #include <cmath>
@@ -96,6 +97,11 @@ void print_cpu(Findings& found) {
     found.problems.push_back(
         "this build is for a processor with AVX-512, which this one does not have; build it here, "
         "or with -D VLA_NATIVE=OFF");
+#elif defined(__AVX2__)
+  if (!has.avx2 || !has.fma)
+    found.problems.push_back(
+        "this build is for a processor with AVX2 and FMA, which this one does not have; build it "
+        "here, or with -D VLA_NATIVE=OFF");
 #endif
   if (!has.avx2 || !has.fma)
     found.hints.push_back("without AVX2 and FMA products are several times slower");
@@ -137,10 +143,10 @@ void try_out(Device device, Findings& found) {
 }
 
 void print_libraries() {
-  std::cout << fmt::format("libraries  fmt {}.{}.{}, nlohmann-json {}.{}.{}, CLI11 {}\n",
+  std::cout << fmt::format("libraries  fmt {}.{}.{}, nlohmann-json {}.{}.{}, CLI11 {}, libzip {}\n",
                            FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100,
                            NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR,
-                           NLOHMANN_JSON_VERSION_PATCH, CLI11_VERSION);
+                           NLOHMANN_JSON_VERSION_PATCH, CLI11_VERSION, zip_libzip_version());
 }
 
 bool on_path(const std::string& program) {

@@ -4,8 +4,7 @@
 namespace vla {
 
 inline constexpr int kDone = 0;
-inline constexpr int kFailed =
-    1;  ///< what was checked is not right, or what was asked not all done
+inline constexpr int kFailed = 1;    ///< what was checked is wrong, or not all asked for was done
 inline constexpr int kRefused = 2;   ///< wrong use or input
 inline constexpr int kDiverged = 3;  ///< a training's numbers are not finite any more
 

@@ -42,16 +42,20 @@ Command export_command(CLI::App& program) {
   CLI::App* app =
       program.add_subcommand("export", "Write the parameters of a run for other programs");
   app->footer(
-      "Example:\n"
-      "  vla export runs/first --out model.safetensors\n"
-      "writes them under our names (or into model.npz, for numpy); the run's settings are in the\n"
-      "metadata, but for .npz, which has none.\n"
-      "  vla export runs/v3 --out model.safetensors --names reference\n"
-      "names them as a state_dict of TinyLM in notebook 07 of the public PyTorch reference, with\n"
-      "max_seq_len the rows of pos.weight. It has the models vla-v3, softmax, linear and\n"
-      "gated-deltanet (there: vla, softmax, linear, deltanet), without convolution. It does not "
-      "have\n"
-      "exact VLA. The models of its src folder (LRAModel) are not mapped.");
+      std::string("Example:\n"
+                  "  vla export runs/first --out model.safetensors\n"
+                  "writes them under our names (or into model.npz, for numpy); the run's settings "
+                  "are in the\n"
+                  "metadata, but for .npz, which has none.\n"
+                  "  vla export runs/v3 --out model.safetensors --names reference\n"
+                  "names them as a state_dict of TinyLM in notebook 07 of the public PyTorch "
+                  "reference, with\n"
+                  "max_seq_len the rows of pos.weight. It has the models ") +
+      reference_models() +
+      " (its vla is\n"
+      "vla-v3 here) with their usual settings and without convolution, but not exact VLA. The\n"
+      "models of its src folder (LRAModel) are not mapped. vla-v3 is the same but for very short\n"
+      "keys: it divides by a norm of at least 1e-6, the reference of at least 1e-12.");
   const auto request = std::make_shared<Request>();
   app->add_option("run", request->run, "directory of the run")->type_name("RUN")->required();
   app->add_option("--out", request->out, "the file: .safetensors or .npz")

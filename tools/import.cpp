@@ -76,19 +76,21 @@ int run_import(const CLI::App& app, const Request& request) {
 Command import_command(CLI::App& program) {
   CLI::App* app = program.add_subcommand("import", "Make a run of parameters from another program");
   app->footer(
-      "Example:\n"
-      "  vla import model.safetensors --out runs/other\n"
-      "takes what `vla export` wrote; `vla eval`, `generate` and `inspect` then work with "
-      "runs/other.\n"
-      "A file without settings in its metadata needs those of the model: --config, or words.\n"
-      "  vla import tiny_lm.safetensors --names reference --heads 4 --task mqar --pairs 8 --out "
-      "runs/v3\n"
-      "takes a state_dict of TinyLM in notebook 07 of the public PyTorch reference, as "
-      "safetensors'\n"
-      "save_model writes it. Model and sizes follow from names and shapes, but not the heads. Its "
-      "models\n"
-      "are vla-v3, softmax, linear and gated-deltanet here; others of the reference are not "
-      "mapped.");
+      std::string(
+          "Example:\n"
+          "  vla import model.safetensors --out runs/other\n"
+          "takes what `vla export` wrote; `vla eval`, `generate` and `inspect` then work with "
+          "runs/other.\n"
+          "A file without settings in its metadata needs those of the model: --config, or words.\n"
+          "  vla import tiny_lm.safetensors --names reference --heads 4 --task mqar --pairs 8 "
+          "--out "
+          "runs/v3\n"
+          "takes a state_dict of TinyLM in notebook 07 of the public PyTorch reference, as "
+          "safetensors'\n"
+          "save_model writes it. Model and sizes follow from names and shapes, but not the heads. "
+          "Its\n"
+          "models are ") +
+      reference_models() + " here; others of the reference are not mapped.");
   const auto request = std::make_shared<Request>();
   app->add_option("file", request->file, "the file: .safetensors or .npz")
       ->type_name("FILE")

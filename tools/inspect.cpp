@@ -1,6 +1,8 @@
 // vla inspect
 #include "tools/inspect.hpp"
 
+#include <fmt/format.h>
+
 #include <memory>
 
 #include "tools/command_line.hpp"
@@ -36,7 +38,7 @@ Command inspect_command(CLI::App& program) {
       "graphviz). Both: framework/README.md, Looking into gradients.");
   const auto request = std::make_shared<InspectRequest>();
   const auto seed = std::make_shared<std::uint64_t>(0);
-  app->add_option("view", request->view, "penalty, memory, attention, gradients or graph")
+  app->add_option("view", request->view, fmt::format("{}", fmt::join(inspect_views(), ", ")))
       ->type_name("VIEW")
       ->required();
   app->add_option("run", request->run, "directory of the run")->type_name("RUN")->required();

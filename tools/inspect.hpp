@@ -3,6 +3,8 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "framework/tensor.hpp"
 
@@ -14,6 +16,9 @@ struct InspectRequest {
   Index layer = 0, head = -1, every = 1;   ///< of inspect_layer alone; head -1: all
   std::optional<std::uint64_t> seed = {};  ///< of the examples; none: the run's
 };
+
+/// What can be looked at.
+std::vector<std::string_view> inspect_views();
 
 /// Each prints to the standard output, writes its files, and returns the exit code. They throw
 /// Error for a run without a checkpoint, for settings that do not fit it, and for files that cannot

@@ -9,6 +9,7 @@
 
 #include "framework/file.hpp"
 #include "framework/safetensors.hpp"
+#include "framework/table.hpp"
 #include "tools/inspect.hpp"
 #include "tools/look.hpp"
 
@@ -70,8 +71,7 @@ const View& view_of(const std::string& name) {
   for (const View& view : kViews)
     if (view.name == name) return view;
   fail("inspect: '", name,
-       "' cannot be looked at; allowed: penalty, memory, attention, gradients, "
-       "graph");
+       "' cannot be looked at; allowed: ", fmt::format("{}", fmt::join(inspect_views(), ", ")));
 }
 
 // Number of token t and head h of a series, every `every`-th token of which may be all there is.
@@ -80,15 +80,16 @@ double number_at(const Tensor& series, Index time, Index every, Index t, Index h
   return t % every == 0 ? series.at<double>({0, t / every, h}) : std::nan("");
 }
 
-std::string table_row(const std::string& name, Index head, std::vector<double> numbers) {
+std::vector<std::string> table_row(const std::string& name, Index head,
+                                   std::vector<double> numbers) {
   std::erase_if(numbers, [](double number) { return std::isnan(number); });
   if (numbers.empty()) numbers = {std::nan("")};
   std::ranges::sort(numbers);
   const std::size_t half = numbers.size() / 2;
   const double median =
       numbers.size() % 2 == 1 ? numbers[half] : (numbers[half - 1] + numbers[half]) / 2;
-  return fmt::format("{:<20}{:>5}{:>12.4g}{:>12.4g}{:>12.4g}\n", name, head, numbers.front(),
-                     median, numbers.back());
+  return {name, std::to_string(head), rounded(numbers.front(), 4), rounded(median, 4),
+          rounded(numbers.back(), 4)};
 }
 
 // What is found out about one layer.
@@ -102,36 +103,37 @@ struct Findings {
 };
 
 void print_table(const Findings& found) {
-  std::cout << fmt::format("{:<20}{:>5}{:>12}{:>12}{:>12}\n", "", "head", "min", "median", "max");
+  Table table{{"", "head", "min", "median", "max"}};
   for (const auto& [name, series] : found.series)
     for (Index h : found.heads) {
       std::vector<double> numbers;
       for (Index t = 0; t < series.size(1); ++t) numbers.push_back(series.at<double>({0, t, h}));
-      std::cout << table_row(name, h, numbers);
+      table.push_back(table_row(name, h, numbers));
     }
   for (const auto& [name, map] : found.maps)
     for (Index h : found.heads) {
       std::vector<double> numbers;
       for (Index t = 0; t < found.time(); ++t)
         for (Index i = 0; i <= t; ++i) numbers.push_back(map.at<double>({0, t, h, i}));
-      std::cout << table_row(name, h, numbers);
+      table.push_back(table_row(name, h, numbers));
     }
+  std::cout << aligned(table, {false, true, true, true, true});
 }
 
 std::string csv(const Findings& found) {
-  std::string text = "time,token,head";
-  for (const auto& [name, series] : found.series) text += "," + name;
-  text += "\n";
+  Table table{{"time", "token", "head"}};
+  for (const auto& [name, series] : found.series) table.front().push_back(name);
   for (Index t = 0; t < found.time(); ++t)
     for (Index h : found.heads) {
-      text += fmt::format("{},{},{}", t, found.tokens.at<Index>({0, t}), h);
+      auto& row = table.emplace_back();
+      for (const Index place : {t, found.tokens.at<Index>({0, t}), h})
+        row.push_back(std::to_string(place));
       for (const auto& [name, series] : found.series) {
         const double number = number_at(series, found.time(), found.every, t, h);
-        text += std::isnan(number) ? "," : fmt::format(",{}", number);
+        row.push_back(std::isnan(number) ? "" : fmt::format("{}", number));
       }
-      text += "\n";
     }
-  return text;
+  return csv_text(table);
 }
 
 void write_files(const std::filesystem::path& folder, const std::string& name,
@@ -153,6 +155,13 @@ void write_files(const std::filesystem::path& folder, const std::string& name,
 }
 
 }  // namespace
+
+std::vector<std::string_view> inspect_views() {
+  std::vector<std::string_view> names;
+  for (const View& view : kViews) names.push_back(view.name);
+  names.insert(names.end(), {"gradients", "graph"});
+  return names;
+}
 
 int inspect_layer(const InspectRequest& request) {
   const View& view = view_of(request.view);

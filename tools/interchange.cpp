@@ -2,6 +2,7 @@
 
 #include "framework/file.hpp"
 #include "framework/npz.hpp"
+#include "tools/settings.hpp"
 
 namespace vla {
 namespace {
@@ -16,8 +17,7 @@ bool is_npz(const std::filesystem::path& path) {
 }  // namespace
 
 bool are_reference_names(const std::string& names) {
-  check(names == "own" || names == "reference", "--names '", names,
-        "' is not allowed; own or reference");
+  check_word("names", names);
   return names == "reference";
 }
 

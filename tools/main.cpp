@@ -19,10 +19,12 @@ int main(int count, char** words) {
       "`vla COMMAND --help` has an example of every command.\n\n"
       "Exit code:\n"
       "  0    done\n"
-      "  1    what was checked is wrong (gradcheck, verify), or not all of it was done\n"
+      "  1    what was checked is wrong (gradcheck, verify, doctor), or not all that was asked\n"
+      "       could be done (experiment)\n"
       "  2    wrong use or input: one line on the standard error says what\n"
       "  3    the training diverged: its numbers are not finite any more\n"
-      "  130  stopped by Ctrl-C; 143: by another program (SIGTERM)");
+      "  130  stopped by Ctrl-C; 143: by another program (SIGTERM); 129: its terminal was closed\n"
+      "       (SIGHUP); a second one ends a training at once, without a checkpoint");
   const std::vector<vla::Command> commands = {
       vla::train_command(program),      vla::eval_command(program),
       vla::experiment_command(program), vla::generate_command(program),

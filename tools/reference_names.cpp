@@ -70,31 +70,38 @@ const std::vector<ReferenceMixer>& mixers() {
   return all;
 }
 
-std::string models() {
-  std::string names;
-  for (const ReferenceMixer& mixer : mixers())
-    names += (names.empty() ? "" : ", ") + std::string(mixer.model);
-  return names;
-}
-
 // "x" stands for x.weight and x.bias.
 std::vector<std::string> full_names(const std::string& part) {
   if (part.ends_with(".weight")) return {part};
   return {part + ".weight", part + ".bias"};
 }
 
+// The reference has one value each of these settings, most of which leave no trace in names.
+void check_settings_of_reference(const TrainOptions& options) {
+  const auto need = [](const char* setting, const auto& value, const auto& needed) {
+    check(value == needed, "--names reference: --", setting, " ", setting_text(value),
+          " is not in the reference; ", setting_text(needed), " is");
+  };
+  const VlaV3Options theirs;
+  const MixerConfig& mixer = options.mixer;
+  const AttentionOptions attention = mixer.attention.resolved();
+  need("convolution", attention.convolution, Index{0});
+  need("key-width", attention.key_width, attention.width / attention.heads);
+  need("value-width", attention.value_width, attention.width / attention.heads);
+  need("rank", mixer.rank, theirs.rank);
+  if (mixer.lambda0 > 0) need("lambda0", mixer.lambda0, theirs.lambda0);
+  if (mixer.nudge_period >= 0) need("nudge-period", mixer.nudge_period, theirs.nudge_period);
+  if (mixer.nudge >= 0) need("nudge-eps", mixer.nudge, theirs.nudge);
+  need("positions", options.positions, true);
+  need("tied-head", options.tied_head, true);
+}
+
 // All but the head.
 std::vector<std::string> names_of_model(const TrainOptions& options) {
   const auto found = std::ranges::find(mixers(), options.model, &ReferenceMixer::model);
   check(found != mixers().end(), "--names reference: the reference's notebook has no model ",
-        options.model, "; it has ", models());
-  const AttentionOptions& attention = options.mixer.attention;
-  check(attention.convolution == 0, "--names reference: --convolution ", attention.convolution,
-        " is not in the reference; 0 is");
-  check(options.mixer.rank == 1, "--names reference: --rank ", options.mixer.rank,
-        " is not in the reference; 1 is");
-  check(options.positions && options.tied_head,
-        "--names reference: models of the reference have learned positions and a tied head");
+        options.model, "; it has ", reference_models());
+  check_settings_of_reference(options);
   std::vector<std::string> names{kTokens, "pos.weight"};
   const auto add = [&](const std::string& part) {
     for (const std::string& name : full_names(part)) names.push_back(name);
@@ -120,6 +127,13 @@ bool same(const Tensor& a, const Tensor& b) {
 
 }  // namespace
 
+std::string reference_models() {
+  std::string names;
+  for (const ReferenceMixer& mixer : mixers())
+    names += (names.empty() ? "" : ", ") + std::string(mixer.model);
+  return names;
+}
+
 std::vector<std::string> our_names(const std::string& reference) {
   const std::string stacked = "qkv.";
   const std::size_t at = reference.find(stacked);
@@ -137,7 +151,12 @@ NamedTensors to_reference(const TrainOptions& options, const std::vector<Paramet
   std::size_t used = 0;
   for (const std::string& reference : names_of_model(options)) {
     std::vector<Var> parts;
-    for (const std::string& name : our_names(reference)) parts.push_back(ours.at(name));
+    for (const std::string& name : our_names(reference)) {
+      const auto found = ours.find(name);
+      check(found != ours.end(), "--names reference: the model has no parameter ", name, " for ",
+            reference);
+      parts.push_back(found->second);
+    }
     used += parts.size();
     tensors.emplace_back(reference, concat(parts, 0).value());
   }
@@ -163,13 +182,13 @@ TrainOptions settings_of_reference(const TensorFile& file, TrainOptions options)
     ++options.layers;
   check(file.find("blocks.0.attn.Wg.weight") == nullptr, file.source,
         ": blocks.0.attn has a gate Wg: the notebook's DeltaNet, which is no model of vla; ",
-        models(), " are");
+        reference_models(), " are");
   const auto is_there = [&](const ReferenceMixer& mixer) {
     return file.find("blocks.0.attn." + full_names(mixer.parts.front()).front()) != nullptr;
   };
   const auto found = std::ranges::find_if(mixers(), is_there);
   check(found != mixers().end(), file.source, ": blocks.0.attn is none of the reference's ",
-        models());
+        reference_models());
   options.model = found->model;
   return options;
 }

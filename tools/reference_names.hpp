@@ -18,6 +18,9 @@ namespace vla {
 
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
+/// Our models that the reference has, with commas between.
+std::string reference_models();
+
 /// Our parameters that one of the reference's holds: one, or query, key and value where those are
 /// stacked, one above the other.
 std::vector<std::string> our_names(const std::string& reference);

@@ -222,8 +222,10 @@ TrainResult train(const TrainOptions& options, const Session& session, Progress&
   run.open();
   if (run.written() && !session.resume) run.directory().check_free(session.force);
   const Index last = session.stop_at > 0 ? session.stop_at : options.steps;
-  if (!run.learn(last) && run.steps() < options.steps) {
-    const int signal = CatchInterrupts::signal();
+  const bool reached = run.learn(last);
+  // Who asks it to stop does not want to wait for the last evaluation either.
+  if (const int signal = CatchInterrupts::signal();
+      signal != 0 || (!reached && run.steps() < options.steps)) {
     progress.say(fmt::format(
         "{} at step {} of {}{}", signal == 0 ? "left" : "stopped", run.steps(), options.steps,
         run.written() ? "; go on with: vla train --resume " + session.directory.string() : ""));

@@ -16,7 +16,22 @@ namespace vla {
 namespace {
 
 constexpr Index kMany = std::numeric_limits<Index>::max();
-constexpr std::string_view kPrecisions[] = {"float32", "tf32", "bf16"};
+
+struct AllowedWords {
+  std::string_view option;
+  std::vector<std::string> words;
+};
+const std::vector<AllowedWords>& all_allowed_words() {
+  static const std::vector<AllowedWords> all{{"precision", {"float32", "tf32", "bf16"}},
+                                             {"dtype", {"float32", "float64"}},
+                                             {"penalty", {"key", "learned"}},
+                                             {"features", {"elu", "identity"}},
+                                             {"operator-form", {"auto", "step", "chunk"}},
+                                             {"held-out", {"val", "test"}},
+                                             {"form", {"notebook", "zoology", "zoology-mix"}},
+                                             {"names", {"own", "reference"}}};
+  return all;
+}
 
 void check_between(const char* name, Index value, Index low, Index high) {
   if (high == kMany)
@@ -60,7 +75,9 @@ void from_json(const std::string& where, const nlohmann::json& json, T& value) {
     value = json.get<bool>();
   } else if constexpr (std::is_same_v<T, std::string> || std::is_same_v<T, DType>) {
     check(json.is_string(), where, " is ", json.dump(), "; a text is needed");
-    parse_setting(where, json.get<std::string>(), value);
+    const auto text = json.get<std::string>();
+    if constexpr (std::is_same_v<T, DType>) check_word("dtype", text, where);
+    parse_setting(where, text, value);
   } else if constexpr (std::is_same_v<T, double>) {
     check(json.is_number(), where, " is ", json.dump(), "; a number is needed");
     value = json.get<double>();
@@ -92,6 +109,18 @@ void check_task_settings(const TrainOptions& options) {
 }
 
 }  // namespace
+
+std::vector<std::string> allowed_words(std::string_view option) {
+  const auto found = std::ranges::find(all_allowed_words(), option, &AllowedWords::option);
+  return found == all_allowed_words().end() ? std::vector<std::string>{} : found->words;
+}
+
+void check_word(const std::string& option, const std::string& text, const std::string& where) {
+  const std::vector<std::string> words = allowed_words(option);
+  if (std::ranges::find(words, text) != words.end()) return;
+  fail(where.empty() ? "--" + option : where, " '", text, "' is not allowed; ",
+       fmt::format("{} or {}", fmt::join(words.begin(), words.end() - 1, ", "), words.back()));
+}
 
 std::vector<std::string> split_list(const std::string& list) {
   std::vector<std::string> words;
@@ -130,10 +159,8 @@ void check_settings(const TrainOptions& options) {
         " is not allowed; 0 to 1");
   check(std::isfinite(options.mixer.attention.deviation) && options.mixer.attention.deviation > 0,
         "--deviation ", options.mixer.attention.deviation, " is not allowed; above 0");
-  check(is_floating(options.mixer.attention.dtype), "--dtype ", options.mixer.attention.dtype,
-        " is not allowed; float32 or float64");
-  check(std::ranges::find(kPrecisions, options.precision) != std::end(kPrecisions), "--precision '",
-        options.precision, "' is not allowed; float32, tf32 or bf16");
+  check_word("dtype", setting_text(options.mixer.attention.dtype));
+  check_word("precision", options.precision);
   const bool cuda = options.device.starts_with("cuda") || options.device == "auto";
   check(cuda || options.precision == "float32", "--precision ", options.precision,
         " is for CUDA devices, --device is ", options.device);
@@ -164,8 +191,7 @@ void parse_setting(const std::string& name, const std::string& text, bool& value
   value = text == "true";
 }
 void parse_setting(const std::string& name, const std::string& text, DType& value) {
-  check(text == "float32" || text == "float64", "--", name, " '", text,
-        "' is not allowed; float32 or float64");
+  check_word("dtype", text, "--" + name);
   value = parse_dtype(text);
 }
 

@@ -147,6 +147,13 @@ void visit_settings(TrainOptions& options, See&& see) {
   visit_training_settings(options, see);
 }
 
+/// The words that an option allows, where they are few; nothing for another option. Those of models
+/// and tasks are checked there.
+std::vector<std::string> allowed_words(std::string_view option);
+
+/// Throws Error, with those words, for another one; it begins with `where`, or with "--option".
+void check_word(const std::string& option, const std::string& text, const std::string& where = "");
+
 /// Names, or other words, with commas between.
 std::vector<std::string> split_list(const std::string& list);
 

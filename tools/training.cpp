@@ -78,11 +78,14 @@ LanguageModel trained_model(const TrainOptions& run, const std::filesystem::path
   TrainOptions options = checked(run);
   options.precision = "float32";
   check_same_run(options, checkpoint);
-  const TensorFile file = read_safetensors(checkpoint);
+  const std::string prefix = "model.";  // of what a checkpoint has beside the optimiser's
+  TensorFile file{.source = checkpoint.string()};
+  for (auto& [name, tensor] : read_safetensors(checkpoint).tensors)
+    if (name.starts_with(prefix)) file.tensors.emplace_back(name.substr(prefix.size()), tensor);
   const auto rows = [&](const char* table) { return file.at(table).size(0); };
-  LanguageModel model = make_model(options, rows("model.tokens.weight"),
-                                   options.positions ? rows("model.positions.weight") : 0);
-  load_checkpoint(checkpoint, parameters(model), nullptr);
+  LanguageModel model =
+      make_model(options, rows("tokens.weight"), options.positions ? rows("positions.weight") : 0);
+  load_parameters(file, parameters(model));
   move_to(model, device);
   return model;
 }

@@ -24,7 +24,7 @@ const std::string kFew = R"({"pairs": 2, "vocabulary": 16, "width": 16, "heads":
 
 }  // namespace
 
-BOOST_AUTO_TEST_SUITE(config)
+BOOST_AUTO_TEST_SUITE(chosen_settings)
 
 BOOST_AUTO_TEST_CASE(a_run_is_repeated_from_its_own_file) {
   const Place place;
