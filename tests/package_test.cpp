@@ -135,6 +135,22 @@ BOOST_AUTO_TEST_CASE(headers_need_nothing_private) {
     BOOST_TEST(!holds(read_files, library), library << " is read by the public headers");
 }
 
+BOOST_AUTO_TEST_CASE(what_a_lesson_includes_is_installed) {
+  const fs::path include = installed() / "include/vla";
+  int seen = 0;
+  for (const fs::path& path : files_of(VLA_SOURCE_DIR "/framework/lessons")) {
+    std::ifstream lesson(path);
+    for (std::string line; std::getline(lesson, line);) {
+      const std::string opening = "#include \"";
+      if (!line.starts_with(opening)) continue;
+      const std::string header = line.substr(opening.size(), line.rfind('"') - opening.size());
+      BOOST_TEST(fs::exists(include / header), path << " includes " << header);
+      ++seen;
+    }
+  }
+  BOOST_TEST(seen > 7);
+}
+
 BOOST_AUTO_TEST_CASE(every_public_class_and_function_is_documented,
                      *boost::unit_test::precondition(has_doxygen)) {
   const Place place;
@@ -152,6 +168,21 @@ BOOST_AUTO_TEST_CASE(found_by_cmake) {
   check_program(place / "build/program");
 }
 
+// The toolkit's usual place is the one path in it, and a variable that a user may set.
+BOOST_AUTO_TEST_CASE(the_pkg_config_file_has_no_path_of_the_build) {
+  std::ifstream file(folder_of("vla.pc") / "vla.pc");
+  bool cuda = false;
+  for (std::string line; std::getline(file, line);) {
+    if (line == "cudalibdir=/usr/local/cuda/lib64") {
+      cuda = true;
+      continue;
+    }
+    for (const char* absolute : {"=/", " /", "-L/", "-I/"})
+      BOOST_TEST(!holds(line, absolute), "vla.pc has an absolute path: " << line);
+  }
+  BOOST_TEST(cuda == kCudaBuild);
+}
+
 // A project without CMake: the compilers alone.
 BOOST_AUTO_TEST_CASE(found_by_pkg_config, *boost::unit_test::precondition(has_pkg_config)) {
   const Place place;
@@ -163,8 +194,9 @@ BOOST_AUTO_TEST_CASE(found_by_pkg_config, *boost::unit_test::precondition(has_pk
         " -std=c++20 $(pkg-config --cflags vla) -c running_sum.cu -o kernel.o; "
         "sources=\"$sources kernel.o\"; ";
   lines += VLA_CXX
-      " -std=c++20 -O2 -Wall -Wextra -Werror -o program $sources "
-      "$(pkg-config --static --cflags --libs vla)";
+           " -std=c++20 -O2 -Wall -Wextra -Werror -o program $sources "
+           "$(pkg-config --define-variable=cudalibdir=" +
+           quoted(VLA_CUDA_LIBRARIES) + " --static --cflags --libs vla)";
   check_done(shell(place.path(), lines), "compiling with pkg-config");
   check_program(place / "program");
 }

@@ -14,6 +14,7 @@ struct PackedPenalty {
                          // gained since
   Tensor diagonal = {};  // of what M has gained (B, H, d), float32
 
+  /// False before anything was packed.
   bool defined() const { return matrix.defined(); }
 };
 

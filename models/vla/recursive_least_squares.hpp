@@ -6,7 +6,8 @@
 
 namespace vla {
 
-/// B sequences, T tokens, H heads, key width d, value width d_v.
+/// What recursive least squares is given. B sequences, T tokens, H heads, key width d, value width
+/// d_v.
 struct LeastSquaresInputs {
   Var query = {};    // q (B, T, H, d)
   Var key = {};      // k (B, T, H, d)
@@ -15,6 +16,7 @@ struct LeastSquaresInputs {
   Var lambda0 = {};  // (H), > 0
 };
 
+/// What it gives.
 struct LeastSquaresResult {
   Var output;      // o (B, T, H, d_v)
   Tensor memory;   // S after the last token (B, H, d_v, d)
@@ -59,6 +61,7 @@ struct LeastSquaresState {
   Index tokens = 0;            // of each sequence so far
 };
 
+/// What steps give: output and where sequences stand after it.
 struct LeastSquaresSteps {
   Tensor output;  // o (B, T, H, d_v)
   LeastSquaresState state;

@@ -44,8 +44,11 @@ install(FILES ${PROJECT_BINARY_DIR}/vlaConfig.cmake ${PROJECT_BINARY_DIR}/vlaCon
 file(RELATIVE_PATH vla_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 set(vla_private_libraries "-lopenblas -lzip -llzma -lpng -pthread")
 set(vla_definitions)
+set(vla_cuda_variable)
 if(VLA_CUDA_BUILD)
-  string(APPEND vla_private_libraries " -L${CUDAToolkit_LIBRARY_DIR} -lcudart -lcublasLt -lcublas")
+  # Where the toolkit usually is; elsewhere: pkg-config --define-variable=cudalibdir=FOLDER ...
+  set(vla_cuda_variable "cudalibdir=/usr/local/cuda/lib64")
+  string(APPEND vla_private_libraries " -L\${cudalibdir} -lcudart -lcublasLt -lcublas")
   set(vla_definitions -DVLA_CUDA_BUILD)
 endif()
 set(vla_static_libraries)
