@@ -266,11 +266,15 @@ std::string format_header(const TensorHeader& header) {
       fail(quote_name(name), " is reserved, or the name of two tensors");
     if (shape.rank() > static_cast<int>(kMostAxes))
       fail("tensor ", quote_name(name), " has ", shape.rank(), " axes; at most ", kMostAxes);
+    const auto* type = std::ranges::find(kTypes, dtype, &TypeName::dtype);
+    if (type == std::end(kTypes))
+      fail("tensor ", quote_name(name), " is ", dtype,
+           "; float32, float64, int64 or uint8 is needed");
     const Index begin = position;
     position += shape.elements() * static_cast<Index>(element_bytes(dtype));
     separate();
     text.append(json_string(name)).append(":{\"dtype\":\"");
-    text.append(std::ranges::find(kTypes, dtype, &TypeName::dtype)->name);
+    text.append(type->name);
     text.append("\",\"shape\":").append(json_numbers(shape.sizes()));
     text.append(",\"data_offsets\":").append(json_numbers({begin, position})).append("}");
   }

@@ -167,8 +167,14 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_is_refused) {
     if (name == "pos.weight") tensor = Tensor::zeros({4, 32}, DType::float64);
   refused(file, {"has 4 positions, task mqar as it is set has "});
   file = state_dict("train3_linear.safetensors");
-  for (auto& named : file.tensors) named.second = named.second.to(DType::bfloat16);
-  refused(file, {"t.safetensors: --dtype 'bfloat16' is not allowed; float32 or float64"});
+  for (auto& named : file.tensors) named.second = named.second.to(DType::int64);
+  refused(file, {"t.safetensors: --dtype 'int64' is not allowed; float32 or float64"});
+  const std::string header =
+      R"({"tok.weight":{"dtype":"BF16","shape":[1,1],"data_offsets":[0,2]}})";
+  std::ofstream(place / "b.safetensors", std::ios::binary)
+      << static_cast<char>(header.size()) << std::string(7, '\0') << header << "xx";
+  check_refused(place, "import b.safetensors --names reference --out new",
+                {"b.safetensors: tensor 'tok.weight': dtype 'BF16' is not supported"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

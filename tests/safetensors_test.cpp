@@ -101,6 +101,14 @@ BOOST_AUTO_TEST_CASE(data_of_every_type_is_aligned) {
   BOOST_TEST(order == (std::vector<std::string>{"count", "second", "weight", "mask"}));
 }
 
+BOOST_AUTO_TEST_CASE(a_type_without_a_name_in_the_format_is_not_written) {
+  TemporaryDirectory folder;
+  BOOST_CHECK_EXCEPTION(
+      write_safetensors(folder / "a", {.tensors = {{"w", Tensor({1}, DType::bfloat16)}}}), Error,
+      [](const Error& e) { return contains(e.what(), "a: tensor 'w' is bfloat16; float32, "); });
+  BOOST_TEST(!std::filesystem::exists(folder / "a"));
+}
+
 BOOST_AUTO_TEST_CASE(lookup_by_name) {
   const TensorFile file = varied_file();
   BOOST_TEST(file.at("scalar").item() == 2.5);
