@@ -51,6 +51,15 @@ boost::test_tools::assertion_result has_doxygen(boost::unit_test::test_unit_id) 
   return has_program("doxygen");
 }
 
+boost::test_tools::assertion_result has_debian_packing(boost::unit_test::test_unit_id) {
+  return has_program("dpkg-shlibdeps");
+}
+boost::test_tools::assertion_result has_cuda_build(boost::unit_test::test_unit_id) {
+  boost::test_tools::assertion_result result(kCudaBuild);
+  if (!result) result.message() << "this is a build without CUDA";
+  return result;
+}
+
 const std::string kConfigure = "cmake -DCMAKE_BUILD_TYPE=Release " VLA_CONSUMER_OPTIONS " -S ";
 const std::string kConsumer = VLA_SOURCE_DIR "/tests/consumer";
 
@@ -80,6 +89,23 @@ void configure_as_subdirectory(const Place& place) {
       shell(place.path(), kConfigure + quoted(kConsumer) + " -B build -G Ninja -DVLA_CUDA=OFF" +
                               " -DVLA_SOURCE=" + quoted(VLA_SOURCE_DIR)),
       "configuring");
+}
+
+// Configures the project that a README's one block of CMake makes, after `before`, with the sources
+// it names (empty files) and this repository as its folder vla.
+void configure_block(const std::string& readme, const std::string& before,
+                     const std::string& options) {
+  const std::string text = read(fs::path(VLA_SOURCE_DIR) / readme), opening = "\n```cmake\n";
+  BOOST_REQUIRE_MESSAGE(holds(text, opening), readme << " has no block of CMake");
+  const std::size_t begin = text.find(opening) + opening.size();
+  BOOST_TEST(text.find(opening, begin) == std::string::npos, readme << " has a second block");
+  const Place place;
+  std::ofstream(place / "CMakeLists.txt")
+      << before << text.substr(begin, text.find("\n```", begin) + 1 - begin);
+  for (const char* source : {"program.cpp", "distance.cpp", "distance.cu"})
+    std::ofstream(place / source) << "";
+  fs::create_directory_symlink(VLA_SOURCE_DIR, place / "vla");
+  check_done(shell(place.path(), kConfigure + ". -B build " + options), readme);
 }
 
 fs::path folder_of(const std::string& file) {
@@ -244,6 +270,17 @@ BOOST_AUTO_TEST_CASE(as_a_subdirectory) {
              "compiling");
 }
 
+BOOST_AUTO_TEST_CASE(the_cmake_block_of_the_readme_configures) {
+  configure_block("README.md",
+                  "cmake_minimum_required(VERSION 3.25)\nproject(mine LANGUAGES CXX)\n",
+                  "-DVLA_CUDA=OFF");
+}
+
+BOOST_AUTO_TEST_CASE(the_cmake_block_with_kernels_configures,
+                     *boost::unit_test::precondition(has_cuda_build)) {
+  configure_block("framework/README.md", "", "");
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 // Minutes long; run by tools/soak alone.
@@ -254,6 +291,34 @@ BOOST_AUTO_TEST_CASE(as_a_subdirectory) {
   configure_as_subdirectory(place);
   check_done(shell(place.path(), "cmake --build build --target program"), "building");
   check_program(place / "build/program");
+}
+
+// Built by the preset, without CUDA: the other flavour where this build has it.
+BOOST_AUTO_TEST_CASE(packed_for_debian, *boost::unit_test::precondition(has_debian_packing)) {
+  const Place place;
+  check_done(shell(place.path(), "cmake --preset package -B build -DVLA_CUDA=OFF -S " +
+                                     quoted(VLA_SOURCE_DIR) +
+                                     " -DCMAKE_CXX_COMPILER=" + quoted(VLA_CXX_COMPILER)),
+             "configuring");
+  check_done(shell(place.path(), "cmake --build build --parallel 2"), "building");
+  check_done(shell(place / "build", "cpack"), "cpack");
+  const std::string unpack =
+      "for package in build/*.deb; do dpkg-deb -c $package && dpkg-deb -x $package tree; done";
+  const Outcome unpacked = shell(place.path(), unpack);
+  check_done(unpacked, "dpkg-deb");
+  for (const char* file : {"./usr/bin/vla\n", "./usr/include/vla/framework/tape.hpp\n",
+                           "/libvla_tasks.a\n", "/vlaConfig.cmake\n", "/vla.pc\n"})
+    BOOST_TEST(holds(unpacked.out, file), file << " is not packed");
+  for (const fs::path& path : files_of(place / "tree"))
+    BOOST_TEST(!holds(read(path), VLA_SOURCE_DIR), path << " names the sources");
+
+  check_done(shell(place.path(), quoted((place / "tree/usr/bin/vla").string()) + " models"), "vla");
+  check_done(
+      shell(place.path(), kConfigure + quoted(kConsumer) + " -B consumer " +
+                              "-DCMAKE_PREFIX_PATH=" + quoted((place / "tree/usr").string())),
+      "configuring the consumer");
+  check_done(shell(place.path(), "cmake --build consumer"), "building the consumer");
+  check_program(place / "consumer/program");
 }
 
 BOOST_AUTO_TEST_CASE(every_header_compiles_alone) {
