@@ -114,9 +114,9 @@ void Tape::append(std::string name, std::vector<Var>& outputs, const std::vector
 }
 
 void Tape::watch(const Var& variable) {
-  check(!walked_, "watch: this tape was walked; watch before backward");
   check(variable.requires_gradient() && variable.state_->tape == serial_,
         "watch: the variable was not recorded by this tape");
+  check(!walked_, "watch: this tape was walked; watch before backward");
   slots_[static_cast<std::size_t>(variable.state_->slot)].kept = variable;
 }
 
