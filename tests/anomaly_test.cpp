@@ -2,8 +2,6 @@
 
 #include "framework/anomaly.hpp"
 
-#include <limits>
-
 #include "framework/nn/layers.hpp"
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/pointwise.hpp"
@@ -16,16 +14,10 @@
 #include "models/models.hpp"
 #include "tests/compare.hpp"
 #include "tests/error_of.hpp"
+#include "tests/special_values.hpp"
 
 namespace vla {
 namespace {
-
-constexpr double kInf = std::numeric_limits<double>::infinity();
-const double kNaN = std::nan("");
-
-Tensor row(const std::vector<double>& values, DType dtype = DType::float64) {
-  return Tensor::from({static_cast<Index>(values.size())}, values).to(dtype);
-}
 
 std::string here(int line) { return concatenate(" (called at ", __FILE__, ":", line, ")"); }
 

@@ -35,6 +35,19 @@ BOOST_AUTO_TEST_CASE(children_tell_how_they_end) {
   BOOST_TEST(children.count() == 0);
 }
 
+BOOST_AUTO_TEST_CASE(a_tool_is_run_to_its_end) {
+  const Place place;
+  const auto run = [&](const std::vector<std::string>& words, int milliseconds) {
+    return run_tool(words, place / "log", std::chrono::milliseconds(milliseconds));
+  };
+  BOOST_TEST((run({"sh", "-c", "echo said"}, 10'000) == ToolEnd::done));
+  BOOST_TEST((run({"sh", "-c", "exit 1"}, 10'000) == ToolEnd::failed));
+  BOOST_TEST((run({"sh", "-c", "kill -9 $$"}, 10'000) == ToolEnd::failed));
+  BOOST_TEST((run({"sleep", "100"}, 20) == ToolEnd::late));
+  BOOST_TEST(read(place / "log") == "said\n");
+  BOOST_TEST((run({"a-program-that-is-not-there"}, 10'000) == ToolEnd::missing));
+}
+
 BOOST_AUTO_TEST_CASE(interrupts_are_caught_unless_they_are_ignored) {
   {
     const CatchInterrupts catching;

@@ -9,6 +9,8 @@
 #include "framework/safetensors.hpp"
 #include "models/diagnostics.hpp"
 #include "tests/compare.hpp"
+#include "tests/error_of.hpp"
+#include "tests/optional.hpp"
 #include "tests/program.hpp"
 #include "tools/csv.hpp"
 #include "tools/run.hpp"
@@ -55,12 +57,6 @@ Diagnostics expected(const Place& place, const std::string& model, DiagnosticsOp
   Block &first = body.blocks()[0], &second = body.blocks()[1];
   const Var x = first(body.embed(tokens), tokens);
   return second.mixer->diagnose(second.norm1(x), tokens, options);
-}
-
-boost::test_tools::assertion_result has_dot(boost::unit_test::test_unit_id) {
-  boost::test_tools::assertion_result result(std::system("dot -V >/dev/null 2>&1") == 0);
-  if (!result) result.message() << "the program dot (Debian's graphviz) is missing";
-  return result;
 }
 
 }  // namespace
@@ -190,7 +186,7 @@ BOOST_AUTO_TEST_CASE(gradients_are_those_of_a_batch_of_the_run) {
        {"gradients of vla on mqar, 4 examples of 7 tokens, seed 1; loss ", ", a step of AdamW at",
         "\n\nparameter ", "update/weight", "\nblocks.1.mlp.up.weight ", "\n\nlayer ", "\nblocks.1 ",
         "wrote inside/gradients.csv\n"})
-    BOOST_TEST((outcome.out.find(word) != std::string::npos), "no " << word << outcome.out);
+    check_contains(outcome.out, word);
 
   const RunDirectory run(place / "vla");
   LanguageModel model = trained_model(run.options(), run.checkpoint(), Device{});
@@ -224,7 +220,7 @@ BOOST_AUTO_TEST_CASE(a_graph_is_written_and_drawn_where_there_is_dot) {
   for (const char* word : {"graph of vla on mqar, 1 example of 7 tokens, seed 1; ",
                            " ops\n\nvalue ", "\nblocks.0.mlp.up.weight  ", " cross_entropy(%",
                            "\n\nop ", "\ntogether ", "\nwrote inside/graph.dot\n"})
-    BOOST_TEST((outcome.out.find(word) != std::string::npos), "no " << word << outcome.out);
+    check_contains(outcome.out, word);
   BOOST_TEST(read(place / "inside/graph.dot").starts_with("digraph tape {\n"));
   BOOST_TEST(!place.has("inside/graph.svg.log"));
   const Outcome without =
@@ -236,7 +232,7 @@ BOOST_AUTO_TEST_CASE(a_graph_is_written_and_drawn_where_there_is_dot) {
              without.out);
 }
 
-BOOST_AUTO_TEST_CASE(dot_draws_the_graph, *boost::unit_test::precondition(has_dot)) {
+BOOST_AUTO_TEST_CASE(dot_draws_the_graph, *boost::unit_test::precondition(has_program("dot"))) {
   const Place place;
   train(place, "linear");
   const Outcome outcome = place.run("inspect graph linear --out inside");

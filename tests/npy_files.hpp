@@ -1,8 +1,7 @@
-// What the tests of .npy and .npz share: files made by hand, and the program that wrote the first.
+// What the tests of .npy and .npz share: files made by hand, and tensors of every kind.
 #pragma once
 
 #include <boost/test/unit_test.hpp>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <string>
@@ -41,20 +40,5 @@ inline std::vector<std::pair<std::string, Tensor>> varied_tensors() {
           {"nothing", Tensor({3, 0, 2}, DType::float32)},
           {"λ₀", Tensor::scalar(7, DType::float32)}};
 }
-
-// Tests against Python packages run where there is a python3 that has them; VLA_PYTHON names one.
-inline std::string python() {
-  const char* named = std::getenv("VLA_PYTHON");
-  return named == nullptr ? "python3" : named;
-}
-template <const char* package>
-boost::test_tools::assertion_result has_python_package(boost::unit_test::test_unit_id) {
-  const std::string command = python() + " -c 'import " + package + "' >/dev/null 2>&1";
-  boost::test_tools::assertion_result found(std::system(command.c_str()) == 0);
-  found.message() << "no python3 with the package " << package << " (VLA_PYTHON names another)";
-  return found;
-}
-inline constexpr char kNumpy[] = "numpy";
-inline constexpr char kSafetensors[] = "safetensors.numpy";
 
 }  // namespace vla

@@ -9,6 +9,7 @@
 
 #include "tests/error_of.hpp"
 #include "tests/npy_files.hpp"
+#include "tests/optional.hpp"
 #include "tests/program.hpp"
 
 namespace vla {
@@ -169,7 +170,7 @@ BOOST_AUTO_TEST_CASE(damaged_files_are_refused) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(numpy_reads_ours, *utf::precondition(has_python_package<kNumpy>)) {
+BOOST_AUTO_TEST_CASE(numpy_reads_ours, *utf::precondition(has_python_package("numpy"))) {
   const Place place;
   write_npz(place / "x.npz", varied_tensors());
   run_python(place, R"(
@@ -188,7 +189,7 @@ assert len(file.files) == 7
 )");
 }
 
-BOOST_AUTO_TEST_CASE(we_read_numpys, *utf::precondition(has_python_package<kNumpy>)) {
+BOOST_AUTO_TEST_CASE(we_read_numpys, *utf::precondition(has_python_package("numpy"))) {
   const Place place;
   run_python(place, R"(
 import numpy as np
@@ -220,8 +221,8 @@ np.savez("records.npz", x=np.zeros(3, [("a", "f4")]))
 }
 
 BOOST_AUTO_TEST_CASE(the_safetensors_package_reads_ours_and_we_read_its,
-                     *utf::precondition(has_python_package<kNumpy>) *
-                         utf::precondition(has_python_package<kSafetensors>)) {
+                     *utf::precondition(has_python_package("numpy")) *
+                         utf::precondition(has_python_package("safetensors.numpy"))) {
   const Place place;
   write_safetensors(place / "ours.safetensors",
                     {.tensors = varied_tensors(), .metadata = {{"key", "λ"}}});

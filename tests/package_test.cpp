@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "framework/device.hpp"
+#include "tests/optional.hpp"
 #include "tests/program.hpp"
 
 namespace vla {
@@ -38,22 +39,6 @@ void check_program(const fs::path& program) {
       outcome.out);
 }
 
-boost::test_tools::assertion_result has_program(const std::string& name) {
-  boost::test_tools::assertion_result result(
-      std::system(("command -v " + name + " >/dev/null").c_str()) == 0);
-  if (!result) result.message() << name << " is not installed";
-  return result;
-}
-boost::test_tools::assertion_result has_pkg_config(boost::unit_test::test_unit_id) {
-  return has_program("pkg-config");
-}
-boost::test_tools::assertion_result has_doxygen(boost::unit_test::test_unit_id) {
-  return has_program("doxygen");
-}
-
-boost::test_tools::assertion_result has_debian_packing(boost::unit_test::test_unit_id) {
-  return has_program("dpkg-shlibdeps");
-}
 boost::test_tools::assertion_result has_cuda_build(boost::unit_test::test_unit_id) {
   boost::test_tools::assertion_result result(kCudaBuild);
   if (!result) result.message() << "this is a build without CUDA";
@@ -178,7 +163,7 @@ BOOST_AUTO_TEST_CASE(what_a_lesson_includes_is_installed) {
 }
 
 BOOST_AUTO_TEST_CASE(every_public_class_and_function_is_documented,
-                     *boost::unit_test::precondition(has_doxygen)) {
+                     *boost::unit_test::precondition(has_program("doxygen"))) {
   const Place place;
   check_done(shell(place.path(), quoted(VLA_SOURCE_DIR "/tools/docs") + " pages"), "tools/docs");
   BOOST_TEST(place.has("pages/html/classvla_1_1Tensor.html"));
@@ -210,7 +195,8 @@ BOOST_AUTO_TEST_CASE(the_pkg_config_file_has_no_path_of_the_build) {
 }
 
 // A project without CMake: the compilers alone.
-BOOST_AUTO_TEST_CASE(found_by_pkg_config, *boost::unit_test::precondition(has_pkg_config)) {
+BOOST_AUTO_TEST_CASE(found_by_pkg_config,
+                     *boost::unit_test::precondition(has_program("pkg-config"))) {
   const Place place;
   std::string lines = "set -e; export PKG_CONFIG_PATH=" + quoted(folder_of("vla.pc").string()) +
                       "; cp " + quoted(kConsumer) + "/running_sum.* " + quoted(kConsumer) +
@@ -294,7 +280,8 @@ BOOST_AUTO_TEST_CASE(as_a_subdirectory) {
 }
 
 // Built by the preset, without CUDA: the other flavour where this build has it.
-BOOST_AUTO_TEST_CASE(packed_for_debian, *boost::unit_test::precondition(has_debian_packing)) {
+BOOST_AUTO_TEST_CASE(packed_for_debian,
+                     *boost::unit_test::precondition(has_program("dpkg-shlibdeps"))) {
   const Place place;
   check_done(shell(place.path(), "cmake --preset package -B build -DVLA_CUDA=OFF -S " +
                                      quoted(VLA_SOURCE_DIR) +

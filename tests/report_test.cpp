@@ -3,6 +3,7 @@
 #include <set>
 
 #include "tests/compare.hpp"
+#include "tests/optional.hpp"
 #include "tests/report_files.hpp"
 #include "tools/csv.hpp"
 
@@ -32,13 +33,6 @@ std::vector<std::string> found_in(const std::string& text, const std::string& pa
   for (std::sregex_iterator i(text.begin(), text.end(), expression), end; i != end; ++i)
     found.push_back((*i)[1]);
   return found;
-}
-
-boost::test_tools::assertion_result has_chromium(boost::unit_test::test_unit_id) {
-  boost::test_tools::assertion_result result(std::system("command -v chromium >/dev/null 2>&1") ==
-                                             0);
-  if (!result) result.message() << "no chromium: tools/setup --ci installs it";
-  return result;
 }
 
 }  // namespace
@@ -227,7 +221,8 @@ BOOST_AUTO_TEST_CASE(a_run_that_has_not_begun_is_a_row) {
   BOOST_TEST(!has(page, "<svg"));
 }
 
-BOOST_AUTO_TEST_CASE(nothing_overlaps_in_chromium, *boost::unit_test::precondition(has_chromium)) {
+BOOST_AUTO_TEST_CASE(nothing_overlaps_in_chromium,
+                     *boost::unit_test::precondition(has_program("chromium"))) {
   const Place place;
   BOOST_REQUIRE_EQUAL(place.run(kSmall + "--out run").errors, "");
   write_runs(place);

@@ -4,22 +4,9 @@
 
 #include <boost/test/unit_test.hpp>
 #include <cmath>
-#include <limits>
 
 #include "tests/error_of.hpp"
-
-namespace vla {
-namespace {
-
-constexpr double kInf = std::numeric_limits<double>::infinity();
-const double kNaN = std::nan("");
-
-Tensor row(const std::vector<double>& values, DType dtype = DType::float64) {
-  return Tensor::from({static_cast<Index>(values.size())}, values).to(dtype);
-}
-
-}  // namespace
-}  // namespace vla
+#include "tests/special_values.hpp"
 
 // Outside the namespace, where a suite may have the name of the function.
 using namespace vla;

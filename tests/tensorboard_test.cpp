@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "tests/compare.hpp"
+#include "tests/optional.hpp"
 #include "tests/report_files.hpp"
 
 namespace vla {
@@ -103,13 +104,6 @@ Event read_event(Reader fields) {
   return event;
 }
 
-boost::test_tools::assertion_result has_tensorboard(boost::unit_test::test_unit_id) {
-  boost::test_tools::assertion_result result(
-      std::system("python3 -c 'import tensorboard' >/dev/null 2>&1") == 0);
-  if (!result) result.message() << "no Python package tensorboard";
-  return result;
-}
-
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(tensorboard)
@@ -182,7 +176,8 @@ BOOST_AUTO_TEST_CASE(every_run_has_a_file_below_the_page) {
   BOOST_TEST(place.has("out/tensorboard/" + far + "/events.out.tfevents.vla"));
 }
 
-BOOST_AUTO_TEST_CASE(tensorboard_reads_it, *boost::unit_test::precondition(has_tensorboard)) {
+BOOST_AUTO_TEST_CASE(tensorboard_reads_it,
+                     *boost::unit_test::precondition(has_python_package("tensorboard"))) {
   const Place place;
   write_run(place / "run", report_options("vla", 1), {{4, 0.125}, {2, 0.5}});
   BOOST_TEST(place.run("report run --out out --tensorboard").errors == "");
@@ -192,7 +187,7 @@ events = EventAccumulator("out/tensorboard/run").Reload()
 for tag in sorted(events.Tags()["scalars"]):
     print(tag, [(e.step, round(e.value, 6)) for e in events.Scalars(tag)])
 )");
-  const Outcome outcome = Place::run_in(place.path(), "python3", "read.py");
+  const Outcome outcome = Place::run_in(place.path(), python(), "read.py");
   BOOST_TEST(outcome.code == 0, outcome.errors);
   for (const char* line :
        {"accuracy [(10, 0.125), (20, 0.5)]\n", "held-out/accuracy [(20, 0.95)]\n",

@@ -143,4 +143,16 @@ bool Children::runs(const std::string& name) const {
   return std::ranges::any_of(running_, [&](const auto& child) { return child.second == name; });
 }
 
+ToolEnd run_tool(std::vector<std::string> words, const std::filesystem::path& log,
+                 std::chrono::milliseconds limit) {
+  constexpr int kNotFound = 127;  // of env
+  words.insert(words.begin(), "/usr/bin/env");
+  Children children;
+  children.start("tool", words, log);
+  const std::optional<Children::Ended> ended = children.wait(limit);
+  if (!ended) return ToolEnd::late;
+  if (ended->code == kNotFound) return ToolEnd::missing;
+  return ended->code == 0 && ended->signal == 0 ? ToolEnd::done : ToolEnd::failed;
+}
+
 }  // namespace vla

@@ -60,4 +60,15 @@ class Children {
   std::map<pid_t, std::string> running_;
 };
 
+/// How a program came out that was run to its end.
+enum class ToolEnd {
+  done,
+  failed,   ///< with a code or by a signal; what it printed may say why
+  missing,  ///< it is not on the PATH
+  late      ///< it took longer than it may, and was stopped
+};
+/// Runs the program words[0], as found on the PATH, with what it prints appended to the file `log`.
+ToolEnd run_tool(std::vector<std::string> words, const std::filesystem::path& log,
+                 std::chrono::milliseconds limit);
+
 }  // namespace vla

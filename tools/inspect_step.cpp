@@ -1,6 +1,7 @@
 // vla inspect gradients and graph: a training step of a trained run.
 #include <fmt/format.h>
 
+#include <chrono>
 #include <filesystem>
 #include <iostream>
 
@@ -51,28 +52,25 @@ std::string head(const InspectRequest& request, const Step& step) {
 
 // Draws `dot` with the program of that name; says what came of it.
 std::string drawn(const fs::path& dot, const fs::path& svg) {
-  constexpr int kNotFound = 127;  // of env
   constexpr auto kLongest = std::chrono::seconds(60);
   const fs::path log = svg.string() + ".log";
-  std::optional<Children::Ended> ended;
-  {
-    Children children;
-    children.start("dot", {"/usr/bin/env", "dot", "-Tsvg", "-o", svg.string(), dot.string()}, log);
-    ended = children.wait(kLongest);
-  }
-  const bool fine = ended && ended->code == 0 && ended->signal == 0;
+  const ToolEnd end = run_tool({"dot", "-Tsvg", "-o", svg.string(), dot.string()}, log, kLongest);
   std::string reason = fs::exists(log) ? read_text(log) : "";
   reason = reason.substr(0, reason.find('\n'));
   std::error_code ignored;
   fs::remove(log, ignored);
-  if (fine) return "wrote " + svg.string() + "\n";
-  if (ended && ended->code == kNotFound)
-    return "no " + svg.string() +
-           ": the program dot, which draws it, is missing (Debian's "
-           "graphviz)\n";
-  return "no " + svg.string() + ": dot " +
-         (ended ? "failed: " + reason : fmt::format("took more than {} s", kLongest.count())) +
-         "\n";
+  switch (end) {
+    case ToolEnd::done:
+      return "wrote " + svg.string() + "\n";
+    case ToolEnd::missing:
+      return "no " + svg.string() +
+             ": the program dot, which draws it, is missing (Debian's graphviz)\n";
+    case ToolEnd::failed:
+      return "no " + svg.string() + ": dot failed: " + reason + "\n";
+    case ToolEnd::late:
+      break;
+  }
+  return fmt::format("no {}: dot took more than {} s\n", svg.string(), kLongest.count());
 }
 
 }  // namespace

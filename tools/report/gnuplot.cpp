@@ -16,7 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kNotFound = 127;  // of env
 constexpr auto kLongest = std::chrono::seconds(60);
 constexpr const char* kRemedy = "tools/setup installs it (Debian's gnuplot-nox)";
 
@@ -79,14 +78,11 @@ void Gnuplot::run(const std::string& script) const {
   write_text(file, script);
   std::error_code ignored;
   fs::remove(log, ignored);
-  Children children;
-  children.start("gnuplot", {"/usr/bin/env", "gnuplot", "--default-settings", file.string()}, log);
-  const std::optional<Children::Ended> ended = children.wait(kLongest);
-  check(ended.has_value(), "report: gnuplot did not end within ", kLongest.count(), " s");
-  check(ended->code != kNotFound, "report: the program gnuplot, which draws, is missing; ",
-        kRemedy);
-  check(ended->code == 0 && ended->signal == 0,
-        "report: gnuplot failed: ", last_line(read_text(log)), "; ", kRemedy);
+  const ToolEnd end = run_tool({"gnuplot", "--default-settings", file.string()}, log, kLongest);
+  check(end != ToolEnd::late, "report: gnuplot did not end within ", kLongest.count(), " s");
+  check(end != ToolEnd::missing, "report: the program gnuplot, which draws, is missing; ", kRemedy);
+  if (end == ToolEnd::failed)
+    fail("report: gnuplot failed: ", last_line(read_text(log)), "; ", kRemedy);
 }
 
 std::string Gnuplot::svg(const std::string& script, const std::string& name, int width,
