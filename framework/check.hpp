@@ -17,6 +17,7 @@ class Error : public std::runtime_error {
 template <class... Parts>
 std::string concatenate(const Parts&... parts) {
   std::ostringstream out;
+  out.exceptions(std::ios::badbit);  // or what finds no memory would be left out in silence
   (out << ... << parts);
   return out.str();
 }

@@ -1,13 +1,18 @@
 #include "framework/checkpoint.hpp"
 
+#include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <optional>
 #include <set>
 #include <string_view>
 #include <utility>
 
-#include "framework/safetensors.hpp"
+#include "framework/checksum.hpp"
+#include "framework/diverged.hpp"
+#include "framework/file.hpp"
 #include "framework/safetensors_header.hpp"
+#include "framework/tensor_bytes.hpp"
 
 namespace vla {
 namespace {
@@ -18,7 +23,10 @@ constexpr std::string_view kOptimizer = "optimizer.";
 
 // Keys of the metadata, and prefixes of keys.
 constexpr std::string_view kVersionKey = "checkpoint.version";
-constexpr std::string_view kVersion = "1";
+constexpr std::string_view kVersion = "2";
+constexpr std::string_view kVersionWithoutChecksums = "1";
+constexpr std::string_view kTensorsChecksumKey = "checksum.tensors";
+constexpr std::string_view kTextChecksumKey = "checksum.text";
 constexpr std::string_view kStepKey = "step";
 constexpr std::string_view kDataPositionKey = "data.position";
 constexpr std::string_view kOptimizerStepsKey = "optimizer.steps";
@@ -58,6 +66,31 @@ Metadata to_metadata(const TrainingState& state, const Optimizer* optimizer) {
   return metadata;
 }
 
+std::uint64_t add_text(std::uint64_t sum, std::string_view text) {
+  constexpr std::byte kEnd{0};  // or "a", "bc" would have the sum of "ab", "c"
+  return checksum({&kEnd, 1}, checksum(std::as_bytes(std::span(text)), sum));
+}
+
+// Of names, types, shapes and values, whatever the order.
+std::string checksum_of(const NamedTensors& tensors) {
+  std::map<std::string_view, const Tensor*> sorted;
+  for (const auto& [name, tensor] : tensors) sorted.emplace(name, &tensor);
+  std::uint64_t sum = 0;
+  for (const auto& [name, tensor] : sorted) {
+    sum = add_text(add_text(sum, name), concatenate(tensor->dtype(), tensor->shape()));
+    sum = checksum(readable_bytes(*tensor), sum);
+  }
+  return std::to_string(sum);
+}
+
+// Of all but itself.
+std::string checksum_of(const Metadata& metadata) {
+  std::uint64_t sum = 0;
+  for (const auto& [key, text] : metadata)
+    if (key != kTextChecksumKey) sum = add_text(add_text(sum, key), text);
+  return std::to_string(sum);
+}
+
 // Reads the text of a checkpoint's metadata; every error names the file.
 class StateReader {
  public:
@@ -66,9 +99,15 @@ class StateReader {
     auto version = metadata.find(std::string(kVersionKey));
     check(version != metadata.end(), source_, " is not a checkpoint: its metadata has no '",
           kVersionKey, "'");
-    if (version->second != kVersion)
+    if (version->second != kVersion && version->second != kVersionWithoutChecksums)
       fail(source_, ": checkpoint version ", quote_name(version->second),
-           " is not known; allowed: ", kVersion);
+           " is not known; allowed: ", kVersionWithoutChecksums, " and ", kVersion);
+    has_checksums_ = version->second == kVersion;
+    check_sum(kTextChecksumKey, "text", [&] { return checksum_of(metadata_); });
+  }
+
+  void check_tensors(const NamedTensors& tensors) const {
+    check_sum(kTensorsChecksumKey, "tensors", [&] { return checksum_of(tensors); });
   }
 
   TrainingState state() const {
@@ -92,6 +131,17 @@ class StateReader {
   }
 
  private:
+  template <class Sum>
+  void check_sum(std::string_view key, std::string_view what, Sum sum) const {
+    if (!has_checksums_) return;
+    const auto written = metadata_.find(std::string(key));
+    check(written != metadata_.end(), source_, ": the checkpoint's metadata has no '", key, "'");
+    const std::string found = sum();
+    if (written->second != found)
+      fail(source_, " is damaged: the checksum of its ", what, " is ", found, ", and was ",
+           quote_name(written->second), " when it was written");
+  }
+
   RandomState random(const std::string& key, const std::string& whole) const {
     std::string_view text = whole;
     RandomState state;
@@ -126,7 +176,24 @@ class StateReader {
   static constexpr std::string_view kThreeNumbers = "seed, stream and position, one space between";
   const Metadata& metadata_;
   std::string source_;
+  bool has_checksums_ = false;
 };
+
+// What would take the place of a checkpoint that is good.
+void check_finite(const NamedTensors& tensors, const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return;
+  for (const auto& [name, tensor] : tensors) {
+    dispatch_any(tensor.dtype(), [&](auto zero) {
+      const auto values = tensor.values<decltype(zero)>();
+      const auto bad = std::ranges::find_if(
+          values, [](auto x) { return !std::isfinite(static_cast<double>(x)); });
+      if (bad != values.end())
+        throw Diverged(concatenate(path.string(), " is kept as it is: ", quote_name(name),
+                                   " now holds ", static_cast<double>(*bad)));
+    });
+  }
+}
 
 // Fills every tensor of `targets` from the file's tensor of the same name, after everything has
 // been compared: it either throws with all differences, or changes all of them. Names that start
@@ -180,13 +247,24 @@ void save_checkpoint(const std::filesystem::path& path, const std::vector<Parame
   TensorFile file;
   append(file.tensors, kModel, parameters);
   append(file.tensors, optimizer);
+  for (auto& [name, tensor] : file.tensors) tensor = tensor.to(Device{});
+  check_finite(file.tensors, path);
   file.metadata = to_metadata(state, optimizer);
+  file.metadata.emplace(kTensorsChecksumKey, checksum_of(file.tensors));
+  file.metadata.emplace(kTextChecksumKey, checksum_of(file.metadata));
   write_safetensors(path, file);
+  remove_stale_temporaries(path);
+}
+
+TensorFile read_checkpoint(const std::filesystem::path& path) {
+  TensorFile file = read_safetensors(path);
+  StateReader(file.metadata, file.source).check_tensors(file.tensors);
+  return file;
 }
 
 TrainingState load_checkpoint(const std::filesystem::path& path,
                               const std::vector<Parameter>& parameters, Optimizer* optimizer) {
-  const TensorFile file = read_safetensors(path);
+  const TensorFile file = read_checkpoint(path);
   const StateReader reader(file.metadata, file.source);
   TrainingState state = reader.state();
   const std::int64_t steps = optimizer ? reader.count(kOptimizerStepsKey) : 0;
@@ -207,6 +285,8 @@ void save_parameters(const std::filesystem::path& path, const std::vector<Parame
                      const std::map<std::string, std::string>& metadata) {
   TensorFile file;
   append(file.tensors, "", parameters);
+  for (auto& [name, tensor] : file.tensors) tensor = tensor.to(Device{});
+  check_finite(file.tensors, path);
   file.metadata = metadata;
   write_safetensors(path, file);
 }

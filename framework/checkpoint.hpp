@@ -24,19 +24,26 @@ struct TrainingState {
 };
 
 /// Writes a safetensors file: parameters as "model.NAME", the optimiser's tensors as
-/// "optimizer.NAME" (nullptr: none), everything else as text in the metadata. A file that is there
-/// is replaced only when the new one is complete on disk. Throws Error if writing fails, if a count
-/// is negative, or if two parameters have one name.
+/// "optimizer.NAME" (nullptr: none), everything else as text in the metadata, with checksums of the
+/// tensors and of that text. A file that is there is replaced only when the new one is complete on
+/// disk, and not by tensors that hold NaN or infinity: Diverged, naming one. Throws Error if
+/// writing fails, if a count is negative, or if two parameters have one name. What earlier writers
+/// of the same file left behind when they were ended is removed.
 void save_checkpoint(const std::filesystem::path& path, const std::vector<Parameter>& parameters,
                      const Optimizer* optimizer, const TrainingState& state);
 
 /// Reads such a file into the parameters and the optimiser (nullptr: its part is passed over).
-/// Throws Error if the file is not a checkpoint, or with all names that are missing, unexpected or
-/// of another shape or type; parameters and optimiser are then unchanged.
+/// Throws Error if the file is not a checkpoint or a checksum does not hold, or with all names that
+/// are missing, unexpected or of another shape or type; parameters and optimiser are then
+/// unchanged.
 TrainingState load_checkpoint(const std::filesystem::path& path,
                               const std::vector<Parameter>& parameters, Optimizer* optimizer);
 
+/// Reads a checkpoint's tensors and text, as load_checkpoint does, into nothing.
+TensorFile read_checkpoint(const std::filesystem::path& path);
+
 /// The state without the tensors: enough to build the model that the rest is then loaded into.
+/// Throws Error if the checksum of the text does not hold.
 TrainingState read_training_state(const std::filesystem::path& path);
 
 /// Parameters under their own names, without a run around them, for other programs; with the same

@@ -1,6 +1,7 @@
 #include "framework/file.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,7 +10,6 @@
 #include <cstdio>
 #include <string>
 #include <system_error>
-#include <utility>
 
 #include "framework/check.hpp"
 
@@ -21,7 +21,8 @@ namespace {
   fail("cannot ", action, " ", path.string(), ": ", std::generic_category().message(error));
 }
 
-// Closes and removes an unfinished file unless `keep` was called.
+// A file beside its target, removed unless it took the target's place. Its lock tells that
+// somebody is writing it, and goes with the process.
 class TemporaryFile {
  public:
   // The mode is left to the umask, which mkstemp would not do.
@@ -33,6 +34,7 @@ class TemporaryFile {
       if (descriptor_ < 0 && (errno != EEXIST || attempt == 1000))
         fail_with_reason("write", target, errno);
     }
+    ::flock(descriptor_, LOCK_EX | LOCK_NB);
   }
   ~TemporaryFile() {
     if (descriptor_ >= 0) ::close(descriptor_);
@@ -50,10 +52,7 @@ class TemporaryFile {
     }
     return 0;
   }
-  int finish() {
-    if (::fsync(descriptor_) != 0) return errno;
-    return ::close(std::exchange(descriptor_, -1)) == 0 ? 0 : errno;
-  }
+  int sync() { return ::fsync(descriptor_) == 0 ? 0 : errno; }
   int take_place_of(const std::filesystem::path& target) {
     if (::rename(path_.c_str(), target.c_str()) != 0) return errno;
     path_.clear();
@@ -65,14 +64,35 @@ class TemporaryFile {
   int descriptor_ = -1;
 };
 
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : ".";
+}
+
 // After a power failure the rename itself must be there too. Some file systems cannot sync a
-// directory, and the file is complete either way, so a failure is not reported.
-void sync_directory_of(const std::filesystem::path& path) {
-  const std::filesystem::path directory = path.has_parent_path() ? path.parent_path() : ".";
-  const int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+// directory, and a directory may be closed to readers: neither says that something went wrong.
+void sync_folder_of(const std::filesystem::path& path) {
+  const int descriptor = ::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) return;
-  ::fsync(descriptor);
+  const int error = ::fsync(descriptor) == 0 ? 0 : errno;
   ::close(descriptor);
+  if (error != 0 && error != EINVAL && error != ENOTSUP)
+    fail(path.string(), " is written, but its folder is not safely on disk: ",
+         std::generic_category().message(error));
+}
+
+// Whether `name` is `target` with ".PROCESS.N.tmp" behind it.
+bool is_temporary_of(std::string_view name, std::string_view target) {
+  if (!name.starts_with(target) || !name.ends_with(".tmp")) return false;
+  name.remove_prefix(target.size());
+  name.remove_suffix(4);
+  for (int number = 0; number < 2; ++number) {
+    if (!name.starts_with('.')) return false;
+    name.remove_prefix(1);
+    const std::size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());
+    if (digits == 0) return false;
+    name.remove_prefix(digits);
+  }
+  return name.empty();
 }
 
 }  // namespace
@@ -135,14 +155,25 @@ void replace_file(const std::filesystem::path& path,
   TemporaryFile file(path);
   int error = 0;
   for (std::size_t i = 0; i < pieces.size() && error == 0; ++i) error = file.write(pieces[i]);
-  if (error == 0) error = file.finish();
+  if (error == 0) error = file.sync();
   if (error == 0) error = file.take_place_of(path);
   if (error != 0) fail_with_reason("write", path, error);
-  sync_directory_of(path);
+  sync_folder_of(path);
 }
 
 void write_text(const std::filesystem::path& path, std::string_view text) {
   replace_file(path, {std::as_bytes(std::span(text))});
+}
+
+void remove_stale_temporaries(const std::filesystem::path& path) {
+  const std::string target = path.filename().string();
+  for (const std::filesystem::path& file : files_in(folder_of(path))) {
+    if (!is_temporary_of(file.filename().string(), target)) continue;
+    const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+    if (descriptor < 0) continue;
+    if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) ::unlink(file.c_str());
+    ::close(descriptor);
+  }
 }
 
 void check_replaceable(const std::filesystem::path& path) {

@@ -26,8 +26,4 @@ std::size_t compressed_bytes(std::span<const std::uint8_t> data) {
   return written;
 }
 
-std::uint64_t checksum(std::span<const std::uint8_t> data) {
-  return lzma_crc64(data.data(), data.size(), 0);
-}
-
 }  // namespace vla

@@ -12,7 +12,4 @@ namespace vla {
 /// their memory.
 std::size_t compressed_bytes(std::span<const std::uint8_t> data);
 
-/// 64-bit cyclic redundancy check (ECMA-182).
-std::uint64_t checksum(std::span<const std::uint8_t> data);
-
 }  // namespace vla

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "framework/checksum.hpp"
 #include "tasks/chance.hpp"
-#include "tasks/compression.hpp"
 #include "tasks/epochs.hpp"
 
 namespace vla {
@@ -40,10 +40,9 @@ void LabelledBytes::add(std::initializer_list<Bytes> parts, Index label) {
 }
 
 std::string LabelledBytes::fingerprint() const {
-  const auto* ends = reinterpret_cast<const std::uint8_t*>(ends_.data());
-  return concatenate(
-      size(), " examples of ", bytes_.size(), " bytes, checksum ",
-      checksum(bytes_) ^ checksum(labels_) ^ checksum({ends, ends_.size() * sizeof ends_[0]}));
+  const auto of = [](const auto& values) { return checksum(std::as_bytes(std::span(values))); };
+  return concatenate(size(), " examples of ", bytes_.size(), " bytes, checksum ",
+                     of(bytes_) ^ of(labels_) ^ of(ends_));
 }
 
 LabelledBytesTask::LabelledBytesTask(std::string name, Index classes, Index length,

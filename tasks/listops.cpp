@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "framework/checksum.hpp"
 #include "tasks/chance.hpp"
-#include "tasks/compression.hpp"
 #include "tasks/epochs.hpp"
 
 namespace vla {
@@ -38,7 +38,7 @@ ListOps::ListOps(const ListOpsOptions& options) : options_(options) {
   training_ = read_listops(listops_path(options_.data, "train"), options_.length);
   held_out_ = read_listops(listops_path(options_.data, options_.held_out), options_.length);
   fingerprint_ = concatenate(training_.size(), " expressions of ", training_.symbols().size(),
-                             " symbols, checksum ", checksum(training_.symbols()));
+                             " symbols, checksum ", checksum(std::as_bytes(training_.symbols())));
 }
 
 ListOpsGrammar ListOps::grammar() const {

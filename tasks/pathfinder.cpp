@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <array>
 
+#include "framework/checksum.hpp"
 #include "framework/parallel.hpp"
 #include "tasks/chance.hpp"
-#include "tasks/compression.hpp"
 #include "tasks/epochs.hpp"
 #include "tasks/png.hpp"
 
@@ -53,8 +53,7 @@ Pathfinder::Pathfinder(const PathfinderOptions& options)
   for (const std::string& path : set_.paths) names += path + '\n';
   fingerprint_ = concatenate(
       set_.size(), " images, checksum ",
-      checksum(set_.labels) ^
-          checksum({reinterpret_cast<const std::uint8_t*>(names.data()), names.size()}));
+      checksum(std::as_bytes(std::span(set_.labels))) ^ checksum(std::as_bytes(std::span(names))));
 }
 
 double Pathfinder::chance() const {

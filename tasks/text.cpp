@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "framework/checksum.hpp"
 #include "framework/file.hpp"
 #include "tasks/compression.hpp"
 
@@ -49,7 +50,7 @@ Text::Text(const TextOptions& options) : options_(options) {
         bytes_.size(), " bytes, ", training_bytes_, " to learn from and ", valid,
         " to evaluate on (valid-share ", valid_share, "); length ", length, " needs ", length + 1,
         " or more of each");
-  fingerprint_ = concatenate(bytes_.size(), " bytes, checksum ", checksum(bytes_));
+  fingerprint_ = concatenate(bytes_.size(), " bytes, checksum ", checksum(std::as_bytes(std::span(bytes_))));
 }
 
 Bytes Text::training_part() const { return Bytes(bytes_).first(training_bytes_); }

@@ -137,6 +137,26 @@ BOOST_AUTO_TEST_CASE(a_norm_that_is_not_finite_moves_nothing, NEEDS_CUDA) {
   check_close(p.value().to(Device{}), numbers({1, 2}), 0);
 }
 
+BOOST_AUTO_TEST_CASE(steps_that_are_not_finite_are_skipped_or_refused, NEEDS_CUDA) {
+  const Var p = Var::parameter(numbers({1, 2}).to(kCuda), "p");
+  const auto gradients = [&](double first) {
+    Gradients result;
+    result.add(p, numbers({first, 1}).to(kCuda));
+    return result;
+  };
+  Sgd sgd({{"p", p}}, {.rate = 1});
+  for (const double first : {1.0, std::nan(""), -1.0, HUGE_VAL})
+    sgd.step(gradients(first), {.non_finite = NonFinite::skip});
+  BOOST_TEST(sgd.skipped_steps() == 2);
+  check_close(p.value().to(Device{}), numbers({1, 0}), 0);
+  sgd.begin_step({});
+  sgd.move(gradients(1), Tensor::scalar(HUGE_VAL, DType::float32, kCuda));
+  BOOST_CHECK_EXCEPTION(p.value().to(Device{}), Diverged,
+                        says("optimizer: the loss is inf; a finite one is needed to move the "
+                             "parameters"));
+  check_close(p.value().to(Device{}), numbers({1, 0}), 0);
+}
+
 BOOST_AUTO_TEST_CASE(optimisers_agree_with_the_cpu, NEEDS_CUDA) {
   const auto moved = [](Device device, bool adam) {
     Rng rng(2);

@@ -216,7 +216,7 @@ BOOST_AUTO_TEST_CASE(clipping_scales_all_gradients_by_one_factor) {
     gradients.add(b, numbers({12}));
     const double norm = sgd.step(gradients, {.clip = clip}).item();
     const double factor = clip == 1 ? 1 / (13 + 1e-6) : 1;
-    BOOST_TEST(norm == (clip == 0 ? 0 : 13));
+    BOOST_TEST(norm == 13);
     check_close(a.value(), numbers({-3 * factor, -4 * factor}), 1e-15);
     check_close(b.value(), numbers({-12 * factor}), 1e-15);
     check_close(gradients[b], numbers({12}), 0);
@@ -233,13 +233,46 @@ BOOST_AUTO_TEST_CASE(a_norm_that_is_not_finite_leaves_everything_as_it_was) {
     gradients.add(b, numbers({bad}));
     BOOST_CHECK_EXCEPTION(adam.step(gradients, {.clip = 1}), Error,
                           says(concatenate("optimizer: the gradients' norm is ", bad,
-                                           "; a finite one is needed to clip to 1")));
+                                           "; a finite one is needed to move the parameters")));
+    BOOST_CHECK_THROW(adam.step(gradients), Diverged);  // without clipping too
     BOOST_TEST(adam.steps() == 0);
     check_close(a.value(), numbers({1, 2}), 0);
     check_close(b.value(), numbers({3}), 0);
     for (const auto& [name, tensor] : adam.state())
       for (double value : tensor.values<double>()) BOOST_TEST(value == 0, name);
   }
+}
+
+BOOST_AUTO_TEST_CASE(a_loss_that_is_not_finite_is_refused_like_a_norm) {
+  Var a = Var::parameter(numbers({1}));
+  Sgd sgd({{"a", a}});
+  const Gradients gradients = gradients_of(a, numbers({1}));
+  sgd.begin_step({});
+  BOOST_CHECK_EXCEPTION(sgd.move(gradients, Tensor::scalar(-HUGE_VAL, DType::float32)), Diverged,
+                        says("optimizer: the loss is -inf; a finite one is needed to move the "
+                             "parameters"));
+  check_close(a.value(), numbers({1}), 0);
+  sgd.move(gradients, Tensor::scalar(5, DType::float32));
+  check_close(a.value(), numbers({0.99}), 1e-15);
+}
+
+// Three good steps and two bad ones end where three good ones end, but for the bias correction of
+// Adam, whose steps all count.
+BOOST_AUTO_TEST_CASE(steps_that_are_not_finite_may_be_skipped_or_ignored) {
+  const double bad = std::numeric_limits<double>::quiet_NaN();
+  const auto after = [&](const std::vector<double>& gradients, NonFinite policy) {
+    Var a = Var::parameter(numbers({1}));
+    Sgd sgd({{"a", a}}, {.rate = 0.1, .momentum = 0.5});
+    for (const double gradient : gradients)
+      sgd.step(gradients_of(a, numbers({gradient})), {.clip = 10, .non_finite = policy});
+    return std::pair(a.value().item(), sgd.skipped_steps());
+  };
+  const auto good = after({1, 2, 3}, NonFinite::refuse);
+  BOOST_TEST(good.second == 0);
+  const auto skipped = after({1, bad, 2, HUGE_VAL, 3}, NonFinite::skip);
+  BOOST_TEST(skipped.first == good.first);
+  BOOST_TEST(skipped.second == 2);
+  BOOST_TEST(std::isnan(after({1, bad}, NonFinite::ignore).first));
 }
 
 BOOST_AUTO_TEST_CASE(a_gradient_of_another_shape_is_refused_before_anything_moves) {

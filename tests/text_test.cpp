@@ -181,7 +181,6 @@ BOOST_AUTO_TEST_CASE(compression_takes_any_size) {
   const Bytes data(reinterpret_cast<const std::uint8_t*>(zeros.data()), zeros.size());
   BOOST_TEST(compressed_bytes(data.first(1)) < 10);
   BOOST_TEST(compressed_bytes(data) < 100);
-  BOOST_TEST(checksum(data) != checksum(data.first(99999)));
 }
 
 BOOST_AUTO_TEST_CASE(files_that_do_not_do_are_refused) {

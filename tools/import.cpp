@@ -62,8 +62,8 @@ int run_import(const CLI::App& app, const Request& request) {
   run.check_free(request.force);
   run.create(options);
   // As a run that has not begun to learn: an optimiser without a step, the first batch to come.
-  const AdamW optimizer(parameters(model), {.rate = options.rate, .weight_decay = options.decay});
-  save_checkpoint(run.checkpoint(), parameters(model), &optimizer,
+  const std::unique_ptr<Optimizer> optimizer = make_optimizer(options, parameters(model));
+  save_checkpoint(run.last_checkpoint(), parameters(model), optimizer.get(),
                   {.random = {{"batches", run_rng(options.seed, RunStream::batches).state()}},
                    .notes = {{"config", to_json(options)}, {"data", task->fingerprint()}}});
   std::cout << fmt::format("{} parameters of {} for {} in {}\n", parameter_count(model),

@@ -80,18 +80,18 @@ int inspect_gradients(const InspectRequest& request) {
   Step step = step_of(request, run, 0);
   if (!request.out.empty()) make_folder(request.out);
   const std::vector<Parameter> all = parameters(step.model);
-  AdamW adam(all, {.rate = step.options.rate, .weight_decay = step.options.decay});
-  load_checkpoint(run.checkpoint(), all, &adam);
+  const std::unique_ptr<Optimizer> optimizer = make_optimizer(step.options, all);
+  load_checkpoint(run.checkpoint(), all, optimizer.get());
   Tape tape;
   const Var loss = step.loss();
   const Gradients gradients = tape.backward(loss);
   GradientReport report(all, gradients);
   const double norm = global_norm(all, gradients);
-  adam.step(gradients, {.clip = step.options.clip});
+  optimizer->step(gradients, {.clip = step.options.clip});
   report.after_step();
   std::cout << head(request, step)
-            << fmt::format("; loss {:.4g}, norm {:.4g}, a step of AdamW at rate {:.3g}\n\n",
-                           loss.value().item(), norm, step.options.rate)
+            << fmt::format("; loss {:.4g}, norm {:.4g}, a step of {} at rate {:.3g}\n\n",
+                           loss.value().item(), norm, step.options.optimizer, step.options.rate)
             << report.table();
   if (request.out.empty()) return 0;
   const fs::path file = fs::path(request.out) / "gradients.csv";

@@ -1,9 +1,11 @@
 #include "tools/run.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -53,6 +55,59 @@ Metrics from_line(const std::string& line, const std::string& where) {
 
 }  // namespace
 
+namespace {
+
+// A second name for a file, in place of what had that name. File systems without such names get a
+// copy.
+void name_too(const fs::path& file, const fs::path& name) {
+  const fs::path link = name.string() + ".new";
+  std::error_code error;
+  fs::remove(link, error);
+  fs::create_hard_link(file, link, error);
+  if (error) return write_text(name, read_text(file));
+  fs::rename(link, name, error);
+  check(!error, "cannot write ", name.string(), ": ", error.message());
+  fs::remove(link, error);  // where both were one file already, the rename did nothing
+}
+
+void remove_file(const fs::path& path) {
+  std::error_code error;
+  fs::remove(path, error);
+  check(!error, "cannot remove ", path.string(), ": ", error.message());
+}
+
+}  // namespace
+
+RunDirectory::RunDirectory(fs::path path) : path_(std::move(path)) {
+  std::error_code ignored;
+  checkpoint_ = last_checkpoint();
+  if (path_.extension() != ".safetensors" || fs::is_directory(path_, ignored)) return;
+  checkpoint_ = path_;
+  path_ = path_.has_parent_path() ? path_.parent_path() : ".";
+}
+
+std::vector<fs::path> RunDirectory::kept() const {
+  std::vector<std::pair<fs::file_time_type, fs::path>> found;
+  for (const fs::path& file : files_in(path_)) {
+    const std::string name = file.filename().string();
+    if (!name.starts_with("checkpoint-") || !name.ends_with(".safetensors")) continue;
+    std::error_code ignored;
+    found.emplace_back(fs::last_write_time(file, ignored), file);
+  }
+  std::ranges::sort(found, std::greater{});
+  std::vector<fs::path> result;
+  for (auto& [time, file] : found) result.push_back(std::move(file));
+  return result;
+}
+
+void RunDirectory::keep_last(Index step, Index count) const {
+  name_too(last_checkpoint(), path_ / concatenate("checkpoint-", step, ".safetensors"));
+  const std::vector<fs::path> all = kept();
+  for (auto i = static_cast<std::size_t>(count); i < all.size(); ++i) remove_file(all[i]);
+}
+
+void RunDirectory::keep_best() const { name_too(last_checkpoint(), best_checkpoint()); }
+
 void RunDirectory::check_free(bool force) const {
   std::error_code ignored;
   if (!fs::exists(path_, ignored)) return;
@@ -64,11 +119,9 @@ void RunDirectory::check_free(bool force) const {
 
 void RunDirectory::create(const TrainOptions& options) const {
   make_folder(path_);
-  std::error_code error;
-  for (const fs::path& old : {metrics_path(), checkpoint(), config_path()}) {
-    fs::remove(old, error);
-    check(!error, "cannot remove ", old.string(), ": ", error.message());
-  }
+  for (const fs::path& old : {metrics_path(), last_checkpoint(), best_checkpoint(), config_path()})
+    remove_file(old);
+  for (const fs::path& old : kept()) remove_file(old);
   write_text(config_path(), to_json(options));
 }
 

@@ -1,4 +1,5 @@
-// The directory of a training run: config.json, metrics.jsonl, checkpoint.safetensors.
+// The directory of a training run: config.json, metrics.jsonl, checkpoint.safetensors, and where
+// they are kept checkpoint-STEP.safetensors and best.safetensors.
 #pragma once
 
 #include <filesystem>
@@ -28,15 +29,30 @@ struct Metrics {
 /// A run's files. Every function throws Error, naming the file, when reading or writing fails.
 class RunDirectory {
  public:
-  explicit RunDirectory(std::filesystem::path path) : path_(std::move(path)) {}
+  /// The directory itself, or a checkpoint in it, FOLDER/NAME.safetensors.
+  explicit RunDirectory(std::filesystem::path path);
 
   const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path checkpoint() const { return path_ / "checkpoint.safetensors"; }
+  /// The checkpoint to read: the one that was named, or else the last.
+  const std::filesystem::path& checkpoint() const { return checkpoint_; }
+  /// Whether one was named.
+  bool names_checkpoint() const { return checkpoint_ != last_checkpoint(); }
+  /// The checkpoint to write.
+  std::filesystem::path last_checkpoint() const { return path_ / "checkpoint.safetensors"; }
+  std::filesystem::path best_checkpoint() const { return path_ / "best.safetensors"; }
   std::filesystem::path metrics_path() const { return path_ / "metrics.jsonl"; }
 
   /// Throws Error if something is there that a new run would overwrite. With `force` only what is
   /// not a directory is in the way.
   void check_free(bool force) const;
+  /// Gives the last checkpoint a second name, that of its step, and removes all such names but
+  /// those of the last `count` saves.
+  void keep_last(Index step, Index count) const;
+  /// Makes the last checkpoint the best one too.
+  void keep_best() const;
+  /// The checkpoints with a step in their name, the latest save first.
+  std::vector<std::filesystem::path> kept() const;
+
   /// Makes the directory, removes the files of an earlier run and writes config.json.
   void create(const TrainOptions& options) const;
 
@@ -51,7 +67,7 @@ class RunDirectory {
  private:
   std::filesystem::path config_path() const { return path_ / "config.json"; }
 
-  std::filesystem::path path_;
+  std::filesystem::path path_, checkpoint_;
 };
 
 }  // namespace vla

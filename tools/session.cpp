@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <memory>
 #include <utility>
 
+#include "framework/diverged.hpp"
 #include "tools/children.hpp"
 #include "tools/stopwatch.hpp"
 #include "tools/training.hpp"
@@ -22,16 +25,22 @@ struct Meter {
     ++steps;
     seconds += step_seconds;
   }
-  /// Reads the losses, of the steps up to `last`; Error for one that is not finite.
+  /// Reads the losses, of the steps up to `last`: the mean of those that are finite. Diverged if
+  /// none is, or if --non-finite is throw and one is not.
   double mean_loss(const Training& training, Index last) const {
     double sum = 0;
     Index step = last - static_cast<Index>(losses.size());
+    Index finite = 0;
     for (const Tensor& loss : losses) {
       const double value = loss.item();
       training.check_finite(value, ++step);
+      if (!std::isfinite(value)) continue;  // --non-finite skip or ignore
       sum += value;
+      ++finite;
     }
-    return losses.empty() ? 0 : sum / static_cast<double>(losses.size());
+    check_not_diverged(losses.empty() || finite > 0, "no loss of the ", losses.size(),
+                       " steps up to ", last, " is finite: training diverged");
+    return losses.empty() ? 0 : sum / static_cast<double>(finite);
   }
   double per_second(Index tokens_per_step) const {
     return seconds > 0 ? static_cast<double>(steps * tokens_per_step) / seconds : 0;
@@ -58,8 +67,11 @@ class Run {
  private:
   /// Makes the directory of a new run: after a first step, which shows that its sizes are possible.
   void begin();
+  /// The checkpoint that was asked for; Error that names another if it is damaged.
+  void load();
   bool reached(double accuracy) const { return options_.until > 0 && accuracy >= options_.until; }
   Metrics report(const Training::Step& last_step, const Meter& stretch);
+  void save();
   /// Numbers that some of the lines of metrics.jsonl have, by name.
   static void add(const std::vector<Measure>& measures, Metrics& line);
   std::string line(double loss, double tokens_per_second) const;
@@ -74,29 +86,50 @@ class Run {
   double elapsed_ = 0;  // training and evaluation in this session
   double earlier_ = 0;  // the same in the sessions before, up to their last report that is kept
   double accuracy_ = 0;
+  double best_ = -1;      // accuracy of the report that best.safetensors is of
   double loss_ = 0;       // of the last report; on the CPU of the last step
   std::string measures_;  // of the last report, as text
 };
 
 void Run::open() {
-  const bool goes_on = session_.resume && std::filesystem::exists(directory_.checkpoint());
+  const bool goes_on = session_.resume && (directory_.names_checkpoint() ||
+                                           std::filesystem::exists(directory_.checkpoint()));
   if (goes_on) check_same_run(options_, directory_.checkpoint());
   training_ = std::make_unique<Training>(options_);
   if (goes_on) check_same_data(training_->task(), directory_.checkpoint());
   if (session_.resume) {
     if (goes_on)
-      training_->load(directory_.checkpoint());
+      load();
     else
       progress_.say(fmt::format("{} has no checkpoint yet: it starts from step 0",
-                                session_.directory.string()));
+                                directory_.path().string()));
     directory_.keep_metrics_until(steps());
     const std::vector<Metrics> before = directory_.metrics();
+    for (const Metrics& line : before) best_ = std::max(best_, line.accuracy);
     if (!before.empty()) {
       accuracy_ = before.back().accuracy;
       const auto seconds = before.back().more.find("seconds");
       if (seconds != before.back().more.end()) earlier_ = seconds->second;
     }
   }
+}
+
+void Run::load() {
+  try {
+    training_->load(directory_.checkpoint());
+  } catch (const Error& error) {
+    for (const std::filesystem::path& other : directory_.kept()) {
+      std::error_code ignored;
+      if (std::filesystem::equivalent(other, directory_.checkpoint(), ignored)) continue;
+      fail(error.what(), "; an earlier one: vla train --resume ", other.string());
+    }
+    throw;
+  }
+}
+
+void Run::save() {
+  training_->save(directory_.last_checkpoint());
+  if (options_.keep > 1) directory_.keep_last(steps(), options_.keep);
 }
 
 void Run::begin() {
@@ -136,13 +169,13 @@ bool Run::learn(Index last) {
     }
     if (written() && options_.checkpoint_every > 0 && steps() % options_.checkpoint_every == 0) {
       stretch.mean_loss(*training_, steps());  // a run that diverged must not replace a good one
-      training_->save(directory_.checkpoint());
+      save();
     }
     elapsed_ += watch_.lap();
     if (CatchInterrupts::interrupted()) break;
   }
   stretch.mean_loss(*training_, steps());
-  if (written()) training_->save(directory_.checkpoint());
+  if (written()) save();
   return done;
 }
 
@@ -160,7 +193,14 @@ Metrics Run::report(const Training::Step& last_step, const Meter& stretch) {
                            {"rate", last_step.rate},
                            {"seconds", earlier_ + elapsed_}}};
   add(held_out.measures, metrics);
+  if (options_.non_finite == "skip")
+    metrics.more["skipped_steps"] = static_cast<double>(training_->skipped_steps());
   if (written()) directory_.append(metrics);
+  if (written() && options_.keep_best && accuracy_ > best_) {
+    save();
+    directory_.keep_best();
+  }
+  best_ = std::max(best_, accuracy_);
   progress_.report(line(metrics.loss, metrics.tokens_per_second));
   return metrics;
 }
@@ -212,10 +252,11 @@ TrainResult train(const TrainOptions& options, const Session& session, Progress&
   check(session.stop_at >= 0 && session.stop_at <= options.steps, "--stop-at ", session.stop_at,
         " is not allowed; 1 to ", options.steps, " (--steps), or 0 for never");
   Run run(options, session, progress);
-  if (session.resume) {
+  if (session.resume && !run.directory().names_checkpoint()) {
     if (const std::optional<Metrics> finished = run.directory().held_out()) {
       progress.say(fmt::format("{} is finished: held-out accuracy {:.4f} after {} steps",
-                               session.directory.string(), finished->accuracy, finished->step));
+                               run.directory().path().string(), finished->accuracy,
+                               finished->step));
       return {finished->step, finished, 0};
     }
   }
@@ -228,7 +269,8 @@ TrainResult train(const TrainOptions& options, const Session& session, Progress&
       signal != 0 || (!reached && run.steps() < options.steps)) {
     progress.say(fmt::format(
         "{} at step {} of {}{}", signal == 0 ? "left" : "stopped", run.steps(), options.steps,
-        run.written() ? "; go on with: vla train --resume " + session.directory.string() : ""));
+        run.written() ? "; go on with: vla train --resume " + run.directory().path().string()
+                      : ""));
     return {run.steps(), std::nullopt, signal};
   }
   return {run.steps(), run.finish(), 0};

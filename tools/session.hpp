@@ -12,7 +12,7 @@ namespace vla {
 
 /// What may change between the sessions of one run.
 struct Session {
-  std::filesystem::path directory;  ///< empty: nothing is written
+  std::filesystem::path directory;  ///< or a checkpoint in it; empty: nothing is written
   bool force = false;               ///< start anew where a run exists
   bool resume = false;              ///< go on from the directory's checkpoint, or from step 0
   Index stop_at = 0;                ///< leave the run at this step, to be resumed; 0: never

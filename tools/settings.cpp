@@ -29,7 +29,9 @@ const std::vector<AllowedWords>& all_allowed_words() {
                                              {"operator-form", {"auto", "step", "chunk"}},
                                              {"held-out", {"val", "test"}},
                                              {"form", {"notebook", "zoology", "zoology-mix"}},
-                                             {"names", {"own", "reference"}}};
+                                             {"names", {"own", "reference"}},
+                                             {"optimizer", {"adamw", "sgd"}},
+                                             {"non-finite", {"throw", "skip", "ignore"}}};
   return all;
 }
 
@@ -149,6 +151,13 @@ void check_settings(const TrainOptions& options) {
         " is not allowed; less than --steps ", options.steps);
   check_between("report-every", options.report_every, 1, kMany);
   check_between("checkpoint-every", options.checkpoint_every, 0, kMany);
+  check_between("keep", options.keep, 1, kMany);
+  check_word("optimizer", options.optimizer);
+  check_word("non-finite", options.non_finite);
+  check(options.momentum >= 0 && options.momentum < 1, "--momentum ", options.momentum,
+        " is not allowed; 0 or more and less than 1");
+  check(options.optimizer == "sgd" || options.momentum == 0, "--momentum ", options.momentum,
+        " is for --optimizer sgd, it is ", options.optimizer);
   check(std::isfinite(options.rate) && options.rate > 0, "--rate ", options.rate,
         " is not allowed; above 0");
   check(std::isfinite(options.decay) && options.decay >= 0, "--decay ", options.decay,
@@ -168,6 +177,11 @@ void check_settings(const TrainOptions& options) {
         "--precision ", options.precision, " is for parameters of float32, --dtype is ",
         options.mixer.attention.dtype);
   check(cuda || !options.graph, "--graph is for CUDA devices, --device is ", options.device);
+}
+
+NonFinite non_finite_policy(const TrainOptions& options) {
+  if (options.non_finite == "skip") return NonFinite::skip;
+  return options.non_finite == "ignore" ? NonFinite::ignore : NonFinite::refuse;
 }
 
 DType activation_dtype(const TrainOptions& options) {

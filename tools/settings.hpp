@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "framework/optim/optimizer.hpp"
 #include "models/models.hpp"
 #include "tasks/tasks.hpp"
 
@@ -33,13 +34,18 @@ struct TrainOptions {
   Index threads = 0;  ///< 0: all cores
   Index steps = 3000;
   Index batch = 64;
+  std::string optimizer = "adamw";
+  double momentum = 0;  ///< of sgd
   double rate = 1e-3;
   double decay = 0.01;
   double clip = 1;  ///< 0: off
+  std::string non_finite = "throw";
   Index warm_up = usual_warm_up(3000);
   double until = 0;  ///< stop once the held-out accuracy reaches it; 0: never
   Index report_every = 50;
   Index checkpoint_every = 500;
+  Index keep = 1;          ///< checkpoints of so many saves
+  bool keep_best = false;  ///< and that of the report with the highest held-out accuracy
 };
 
 /// Calls `see(name, value, description)` for every setting of the task.
@@ -129,13 +135,21 @@ void visit_training_settings(TrainOptions& options, See&& see) {
   see("threads", options.threads, "CPU threads; 0: one per core");
   see("steps", options.steps, "steps of the whole schedule");
   see("batch", options.batch, "examples per step");
-  see("rate", options.rate, "highest learning rate (AdamW)");
+  see("optimizer", options.optimizer, "adamw or sgd");
+  see("momentum", options.momentum, "sgd: share of the last move that the next one keeps");
+  see("rate", options.rate, "highest learning rate");
   see("decay", options.decay, "weight decay");
   see("clip", options.clip, "largest global gradient norm; 0: no limit");
+  see("non-finite", options.non_finite,
+      "a step whose loss or gradient norm is not finite: throw ends the training, skip moves "
+      "nothing and counts it, ignore");
   see("warm-up", options.warm_up, "steps of linear warm-up, before a cosine down to 0");
   see("until", options.until, "stop at this held-out accuracy; 0: never");
   see("report-every", options.report_every, "steps between reports");
   see("checkpoint-every", options.checkpoint_every, "steps between checkpoints; 0: only the last");
+  see("keep", options.keep, "checkpoints to keep, the last ones, as checkpoint-STEP.safetensors");
+  see("keep-best", options.keep_best,
+      "keep that of the report with the highest held-out accuracy too, as best.safetensors");
 }
 
 /// The same for all of them.
@@ -165,6 +179,9 @@ bool is_about_computing(std::string_view name);
 /// task bears a model that is not causal. What else must fit together is checked by the task and
 /// the model when they are made.
 void check_settings(const TrainOptions& options);
+
+/// What the settings ask for when a step is not finite.
+NonFinite non_finite_policy(const TrainOptions& options);
 
 /// The type of activations that the settings ask for.
 DType activation_dtype(const TrainOptions& options);

@@ -98,7 +98,8 @@ Command train_command(CLI::App& program) {
       ->take_last()
       ->group("Run");
   request->resume_given =
-      app->add_option("--resume", request->resume, "go on with a run from its checkpoint")
+      app->add_option("--resume", request->resume,
+                      "go on with a run from its checkpoint, or from one that it kept")
           ->expected(0, 1)
           ->type_name("RUN")
           ->group("Run");

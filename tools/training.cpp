@@ -13,7 +13,6 @@
 #include "framework/ops/shaping.hpp"
 #include "framework/ops/softmax.hpp"
 #include "framework/parallel.hpp"
-#include "framework/safetensors.hpp"
 
 namespace vla {
 namespace {
@@ -73,6 +72,16 @@ LanguageModel make_model(const TrainOptions& options, Index vocabulary, Index po
                        mixer_factory(options.model, options.mixer), rng);
 }
 
+std::unique_ptr<Optimizer> make_optimizer(const TrainOptions& options,
+                                          std::vector<Parameter> parameters) {
+  if (options.optimizer == "sgd")
+    return std::make_unique<Sgd>(std::move(parameters), SgdOptions{.rate = options.rate,
+                                                                   .momentum = options.momentum,
+                                                                   .weight_decay = options.decay});
+  return std::make_unique<AdamW>(std::move(parameters),
+                                 AdamOptions{.rate = options.rate, .weight_decay = options.decay});
+}
+
 LanguageModel trained_model(const TrainOptions& run, const std::filesystem::path& checkpoint,
                             Device device) {
   TrainOptions options = checked(run);
@@ -80,7 +89,7 @@ LanguageModel trained_model(const TrainOptions& run, const std::filesystem::path
   check_same_run(options, checkpoint);
   const std::string prefix = "model.";  // of what a checkpoint has beside the optimiser's
   TensorFile file{.source = checkpoint.string()};
-  for (auto& [name, tensor] : read_safetensors(checkpoint).tensors)
+  for (auto& [name, tensor] : read_checkpoint(checkpoint).tensors)
     if (name.starts_with(prefix)) file.tensors.emplace_back(name.substr(prefix.size()), tensor);
   const auto rows = [&](const char* table) { return file.at(table).size(0); };
   LanguageModel model =
@@ -154,7 +163,7 @@ Training::Training(const TrainOptions& options)
       task_(make_task(options)),
       model_(on(device_, make_model(options, *task_))),
       parameter_count_(parameter_count(model_)),
-      optimizer_(vla::parameters(model_), {.rate = options.rate, .weight_decay = options.decay}),
+      optimizer_(make_optimizer(options, vla::parameters(model_))),
       schedule_{Schedule::Kind::cosine, options.warm_up, options.steps, 0},
       batches_(run_rng(options.seed, RunStream::batches).state()) {
   check(!device_.is_cpu() || (options.precision == "float32" && !options.graph), "--device ",
@@ -165,6 +174,7 @@ Training::Training(const TrainOptions& options)
 }
 
 void Training::check_finite(double loss, Index step) const {
+  if (options_.non_finite != "throw") return;
   check_not_diverged(std::isfinite(loss), "loss is ", loss, " at step ", step, " (learning rate ",
                      options_.rate * schedule_(std::max<Index>(step - 1, 0)),
                      "): training diverged; try a lower --rate");
@@ -180,7 +190,7 @@ void Training::learn() {
   const Var loss = cross_entropy(model_(tokens_), targets_);
   loss_ = loss.value();
   if (device_.is_cpu()) check_finite(loss_.item(), steps());
-  gradient_norm_ = optimizer_.move(tape.backward(loss));
+  gradient_norm_ = optimizer_->move(tape.backward(loss), loss_);
 }
 
 // On a GPU the processor has time to draw ahead. On the CPU drawing would take it from learning.
@@ -209,7 +219,8 @@ Training::Step Training::step() {
     targets_ = batch.targets.to(device_).clone();
   }
   const double share = schedule_(steps());
-  optimizer_.begin_step({.rate_share = share, .clip = options_.clip});
+  optimizer_->begin_step(
+      {.rate_share = share, .clip = options_.clip, .non_finite = non_finite_policy(options_)});
   // Libraries set themselves up in the first steps, which cannot be captured.
   constexpr Index kEagerSteps = 2;
   if (options_.graph && !graph_ && eager_steps_ == kEagerSteps) {
@@ -253,19 +264,24 @@ std::optional<std::size_t> Training::state_bytes() {
 }
 
 void Training::save(const std::filesystem::path& checkpoint) const {
-  save_checkpoint(checkpoint, optimizer_.parameters(), &optimizer_,
+  save_checkpoint(checkpoint, optimizer_->parameters(), optimizer_.get(),
                   {.step = steps(),
                    .data_position = steps() * options_.batch,
                    .random = {{"batches", batches_}},
-                   .notes = {{"config", to_json(options_)}, {"data", task_->fingerprint()}}});
+                   .notes = {{"config", to_json(options_)},
+                             {"data", task_->fingerprint()},
+                             {"skipped", std::to_string(skipped_steps())}}});
 }
 
 void Training::load(const std::filesystem::path& checkpoint) {
-  const TrainingState state = load_checkpoint(checkpoint, optimizer_.parameters(), &optimizer_);
+  const TrainingState state =
+      load_checkpoint(checkpoint, optimizer_->parameters(), optimizer_.get());
   check(state.random.contains("batches"), checkpoint.string(), ": no random stream 'batches'");
   batches_ = state.random.at("batches");
   prefetch_ = nullptr;
-  optimizer_.set_steps(state.step);
+  optimizer_->set_steps(state.step);
+  if (const auto skipped = state.notes.find("skipped"); skipped != state.notes.end())
+    parse_setting("skipped", skipped->second, skipped_before_);
 }
 
 }  // namespace vla

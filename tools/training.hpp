@@ -28,6 +28,10 @@ LanguageModel make_model(const TrainOptions& options, const Task& task);
 /// The same for tokens 0 .. vocabulary-1 and so many learned positions, 0 for none.
 LanguageModel make_model(const TrainOptions& options, Index vocabulary, Index positions);
 
+/// The optimiser that the options ask for.
+std::unique_ptr<Optimizer> make_optimizer(const TrainOptions& options,
+                                          std::vector<Parameter> parameters);
+
 /// The model of a run, with the parameters of its checkpoint, on a device and with activations of
 /// the parameters' type, whatever the precision it was trained in; the data it learned from may be
 /// gone. Sets the number of threads to the run's. Throws Error for settings that are not allowed or
@@ -73,14 +77,17 @@ class Training {
     Tensor gradient_norm;  ///< before clipping; 0 when clipping is off
     double rate = 0;
   };
-  /// Draws a batch and learns from it. Throws Diverged if the loss is not finite; on CUDA that is
-  /// for the reader to see, with check_finite.
+  /// Draws a batch and learns from it. Throws Diverged if the loss is not finite and --non-finite
+  /// says so; on CUDA that is for the reader to see, with check_finite.
   Step step();
+  /// The same for a loss that was read later.
   void check_finite(double loss, Index step) const;
+  /// Steps that --non-finite skip left out, in all sessions of the run. On CUDA this waits.
+  Index skipped_steps() const { return skipped_before_ + optimizer_->skipped_steps(); }
   /// Waits for what has been begun on the device.
   void wait() const;
   Device device() const { return device_; }
-  Index steps() const { return optimizer_.steps(); }
+  Index steps() const { return optimizer_->steps(); }
 
   Evaluation report_evaluation();
   Evaluation final_evaluation();
@@ -90,7 +97,7 @@ class Training {
   /// What is kept of one sequence of the task's length so that it can go on, measured by streaming
   /// one; none where the model does not stream.
   std::optional<std::size_t> state_bytes();
-  const std::vector<Parameter>& all_parameters() const { return optimizer_.parameters(); }
+  const std::vector<Parameter>& all_parameters() const { return optimizer_->parameters(); }
   /// That of the mixers; automatic where they have none.
   OperatorForm operator_form() {
     return model_.body().blocks().front().mixer->form(task_->length());
@@ -109,7 +116,8 @@ class Training {
   std::unique_ptr<Task> task_;
   LanguageModel model_;
   Index parameter_count_;
-  AdamW optimizer_;
+  std::unique_ptr<Optimizer> optimizer_;
+  Index skipped_before_ = 0;  // in earlier sessions
   Schedule schedule_;
   RandomState batches_;                 // where the next batch begins
   std::unique_ptr<Prefetch> prefetch_;  // on a GPU, from the first step on

@@ -14,9 +14,11 @@ void throw_problem(const ProblemNote& note) {
       fail("cross_entropy: target ", note.value, " is out of range; allowed: 0 to ", note.limit - 1,
            ", or the index to ignore");
     case Problem::gradient_norm:
-      throw Diverged(concatenate(
-          "optimizer: the gradients' norm is ", note.number,
-          "; a finite one is needed to clip; nothing was moved, a lower learning rate may help"));
+      throw Diverged(concatenate("optimizer: the gradients' norm is ", note.number,
+                                 "; a finite one is needed to move the parameters"));
+    case Problem::loss:
+      throw Diverged(concatenate("optimizer: the loss is ", note.number,
+                                 "; a finite one is needed to move the parameters"));
     case Problem::lambda0:
       fail("inverse penalty: lambda0 of head ", note.head, " is ", note.number,
            "; a positive number is needed");

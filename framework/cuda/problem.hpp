@@ -22,6 +22,7 @@ enum class Problem : std::int32_t {
   penalty_not_definite,  //
   stabilized_not_definite,
   relation,  // number
+  loss,      // number
 };
 
 /// The first problem since the last that was thrown. `sequence`, `head` and `time` name a place.

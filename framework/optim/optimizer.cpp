@@ -132,6 +132,7 @@ void Optimizer::write_numbers(const std::vector<double>& numbers) {
   const Tensor written = Tensor::from<double>({static_cast<Index>(numbers.size())}, numbers);
   if (!numbers_.defined() || numbers_.device() != device())
     numbers_ = Tensor(written.shape(), DType::float64, device());
+  if (!skipped_.defined()) skipped_ = Tensor::zeros({}, DType::float64, device());
   numbers_.copy_from(written);
 }
 
@@ -146,25 +147,44 @@ void Optimizer::begin_step(StepOptions options) {
   std::vector<double> all = numbers(options.rate_share);
   all.insert(all.begin(), 1);
   write_numbers(all);
-  clip_ = options.clip;
+  options_ = options;
 }
 
-Tensor Optimizer::move(const Gradients& gradients) {
+std::int64_t Optimizer::skipped_steps() const {
+  return skipped_.defined() ? static_cast<std::int64_t>(skipped_.item()) : 0;
+}
+
+// Lays down the factor of the gradients. False: nothing is to move; on CUDA that is for the kernels
+// to see, by a factor that is NaN.
+bool Optimizer::guard(const Tensor& norm, const Tensor& loss) {
+  bool move = true;
+  const auto on_cpu = [&] {
+    const double length = norm.item(), value = loss.defined() ? loss.item() : 0;
+    const bool finite = std::isfinite(length) && std::isfinite(value);
+    if (options_.non_finite == NonFinite::refuse)
+      check_not_diverged(finite, "optimizer: the ",
+                         std::isfinite(length) ? "loss is " : "gradients' norm is ",
+                         std::isfinite(length) ? value : length,
+                         "; a finite one is needed to move the parameters");
+    move = finite || options_.non_finite == NonFinite::ignore;
+    if (!move) skipped_.fill(skipped_.item() + 1);
+    if (options_.clip > 0 && finite)
+      numbers_.mutable_data<double>()[0] = clip_factor(length, options_.clip);
+  };
+  on_device("optimizer", device(), on_cpu,
+            [&] { cuda::guard(norm, loss, options_, skipped_, numbers_); });
+  return move;
+}
+
+Tensor Optimizer::move(const Gradients& gradients, const Tensor& loss) {
+  check(!loss.defined() || (loss.elements() == 1 && loss.device() == device()),
+        "optimizer: a loss to guard is one number on ", device());
   const Moves moves = moves_of(gradients);
-  Tensor norm = Tensor::zeros({}, DType::float64, device());
-  if (clip_ > 0 && !moves.empty()) {
-    std::vector<Tensor> tensors;
-    for (const auto& [index, gradient] : moves) tensors.push_back(gradient);
-    norm = norm_of(tensors, device());
-    const auto on_cpu = [&] {
-      const double found = norm.item();
-      check_not_diverged(std::isfinite(found), "optimizer: the gradients' norm is ", found,
-                         "; a finite one is needed to clip to ", clip_);
-      numbers_.mutable_data<double>()[0] = clip_factor(found, clip_);
-    };
-    on_device("global_norm", device(), on_cpu, [&] { cuda::clip(norm, clip_, numbers_); });
-  }
-  if (!moves.empty()) update(moves, numbers_);
+  if (moves.empty()) return Tensor::zeros({}, DType::float64, device());
+  std::vector<Tensor> tensors;
+  for (const auto& [index, gradient] : moves) tensors.push_back(gradient);
+  const Tensor norm = norm_of(tensors, device());
+  if (guard(norm, loss)) update(moves, numbers_);
   return norm;
 }
 

@@ -77,13 +77,22 @@ __global__ void norm_kernel(const double* sums, Index count, double* norm) {
   if (threadIdx.x == 0) *norm = sqrt(sum);
 }
 
-__global__ void clip_kernel(const double* norm, double limit, double* factor, ProblemNote* note) {
-  if (isfinite(*norm)) {
-    *factor = fmin(1.0, limit / (*norm + 1e-6));
-    return;
+// What is asked for when a step is not finite, as in Optimizer::guard. `loss` may be nullptr.
+template <class T>
+__global__ void guard_kernel(const double* norm, const T* loss, double clip, NonFinite non_finite,
+                             double* skipped, double* factor, ProblemNote* note) {
+  const bool finite = isfinite(*norm) && (!loss || isfinite(double(*loss)));
+  if (finite) {
+    if (clip > 0) *factor = fmin(1.0, clip / (*norm + 1e-6));
+  } else if (non_finite != NonFinite::ignore) {
+    *factor = nan("");
+    if (non_finite == NonFinite::skip)
+      *skipped += 1;
+    else if (!isfinite(*norm))
+      report(note, {.problem = Problem::gradient_norm, .number = *norm});
+    else
+      report(note, {.problem = Problem::loss, .number = double(*loss)});
   }
-  *factor = nan("");
-  report(note, {.problem = Problem::gradient_norm, .number = *norm});
 }
 
 template <class T>
@@ -162,9 +171,15 @@ void global_norm(const std::vector<Tensor>& gradients, Tensor& norm) {
                                        norm.mutable_data<double>());
 }
 
-void clip(const Tensor& norm, double limit, Tensor& numbers) {
-  Launch("global_norm", norm.device())(clip_kernel, {dim3(1), dim3(1)}, norm.data<double>(), limit,
+void guard(const Tensor& norm, const Tensor& loss, const Optimizer::StepOptions& options,
+           Tensor& skipped, Tensor& numbers) {
+  dispatch_floating(loss.defined() ? loss.dtype() : DType::float64, "optimizer", [&](auto zero) {
+    using T = decltype(zero);
+    Launch("optimizer", norm.device())(guard_kernel<T>, {dim3(1), dim3(1)}, norm.data<double>(),
+                                       loss.defined() ? loss.data<T>() : nullptr, options.clip,
+                                       options.non_finite, skipped.mutable_data<double>(),
                                        numbers.mutable_data<double>(), problem_note(norm.device()));
+  });
 }
 
 void sgd(std::vector<Moved> moved, const Tensor& numbers) {

@@ -17,33 +17,45 @@ double global_norm(const std::vector<Parameter>& parameters, const Gradients& gr
 /// The factor that brings a gradient of norm `norm` to at most `limit`: min(1, limit/(norm+1e-6)).
 double clip_factor(double norm, double limit);
 
-/// What optimisers share: the parameters, the step count, clipping, and named state for
-/// checkpoints.
+/// What becomes of a step whose loss, or whose gradients' norm, is not finite.
+enum class NonFinite {
+  refuse,  ///< Diverged is thrown, nothing moves
+  skip,    ///< nothing moves, and the step is counted as skipped
+  ignore   ///< the parameters move, and are not finite afterwards
+};
+
+/// What optimisers share: the parameters, the step count, clipping, the guard against steps that
+/// are not finite, and named state for checkpoints.
 class Optimizer {
  public:
   /// What may change from step to step.
   struct StepOptions {
     double rate_share = 1;  ///< from a Schedule: multiplies the base rate
     double clip = 0;        ///< > 0: gradients are scaled to at most this global norm
+    NonFinite non_finite = NonFinite::refuse;
   };
 
   virtual ~Optimizer() = default;
-  /// Moves every parameter that has a gradient. Returns the global norm before clipping (0 when
-  /// clip is off): a float64 scalar where the parameters are, so that only who reads it waits for
-  /// it. With nothing moved throws Error if an option is out of range, and Diverged if clipping is
-  /// on and the norm is not finite; on CUDA that shows when a value is next read.
+  /// Moves every parameter that has a gradient. Returns the global norm before clipping: a float64
+  /// scalar where the parameters are, so that only who reads it waits for it. With nothing moved
+  /// throws Error if an option is out of range, and Diverged if the norm is not finite and is to be
+  /// refused; on CUDA that shows when a value is next read.
   Tensor step(const Gradients& gradients, StepOptions options);
   /// The same at the base rate, without clipping.
   Tensor step(const Gradients& gradients) { return step(gradients, StepOptions{}); }
   /// The first half of `step`: counts it and lays down its numbers where the parameters are.
   void begin_step(StepOptions options);
   /// The second half: moves the parameters by those numbers. A captured CUDA graph holds it alone.
-  Tensor move(const Gradients& gradients);
+  /// `loss`, one element of a floating type where the parameters are, is guarded like the norm if
+  /// it is given.
+  Tensor move(const Gradients& gradients, const Tensor& loss = {});
 
   /// Those it was made for.
   const std::vector<Parameter>& parameters() const { return parameters_; }
-  /// Steps so far.
+  /// Steps so far; those that were skipped count, so that schedules go on.
   std::int64_t steps() const { return steps_; }
+  /// How many of them were skipped, since this optimiser was made. On CUDA this waits for them.
+  std::int64_t skipped_steps() const;
   /// Goes on from a step, as a loader does.
   void set_steps(std::int64_t steps) { steps_ = steps; }
   /// The optimiser's tensors by name, e.g. "first_moment.blocks.0.mlp.up.weight": handles, so a
@@ -65,12 +77,14 @@ class Optimizer {
   Moves moves_of(const Gradients& gradients) const;
   Device device() const;
   void write_numbers(const std::vector<double>& numbers);
+  bool guard(const Tensor& norm, const Tensor& loss);
 
   std::vector<Parameter> parameters_;
   std::int64_t steps_ = 0;
   Device made_on_;
   Tensor numbers_;
-  double clip_ = 0;
+  Tensor skipped_;  // float64, one element, where the parameters are
+  StepOptions options_;
 };
 
 /// Settings of Sgd.

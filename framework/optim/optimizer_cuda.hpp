@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "framework/tensor.hpp"
+#include "framework/optim/optimizer.hpp"
 
 namespace vla::cuda {
 
@@ -15,9 +15,11 @@ struct Moved {
 
 /// norm (float64, one element) = the Euclidean norm over all of them together.
 void global_norm(const std::vector<Tensor>& gradients, Tensor& norm);
-/// numbers[0] = the factor that brings a gradient of that norm to at most `limit`, or NaN, with a
-/// note of the problem, if the norm is not finite: then nothing is to move.
-void clip(const Tensor& norm, double limit, Tensor& numbers);
+/// numbers[0] = the factor of the gradients that `options` ask for, or NaN if nothing is to move
+/// because the norm, or the loss if it is defined, is not finite: then with a note of the problem,
+/// or with one more in `skipped`.
+void guard(const Tensor& norm, const Tensor& loss, const Optimizer::StepOptions& options,
+           Tensor& skipped, Tensor& numbers);
 
 /// See SgdConstants and AdamConstants in optimizer_rules.hpp, whose numbers stand in `numbers`
 /// (float64) in their order, the factor of the gradient first.

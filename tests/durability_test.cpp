@@ -1,0 +1,311 @@
+// A checkpoint is the old one or the new one, never neither: whatever fails while it is written,
+// whenever its process is killed, and whatever happens to its bytes afterwards. The long form is
+// run by tools/soak alone.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/test/unit_test.hpp>
+#include <cerrno>
+#include <fstream>
+#include <limits>
+#include <new>
+
+#include "framework/checkpoint.hpp"
+#include "framework/checksum.hpp"
+#include "framework/diverged.hpp"
+#include "framework/file.hpp"
+#include "tests/error_of.hpp"
+#include "tests/fault_injection.hpp"
+#include "tests/program.hpp"
+
+namespace vla {
+namespace {
+
+// All its numbers are `value`, and so is the step that it is saved under.
+struct Run {
+  std::vector<Parameter> parameters;
+  AdamW optimizer;
+
+  explicit Run(Index size, double value = 0)
+      : parameters({{"weight", Var::parameter(Tensor::full({size}, value, DType::float32))},
+                    {"bias", Var::parameter(Tensor::full({3}, value, DType::float64))}}),
+        optimizer(parameters) {
+    set(value);
+  }
+  void set(double value) {
+    for (Parameter& parameter : parameters) parameter.variable.mutable_value().fill(value);
+    for (auto& [name, tensor] : optimizer.state()) tensor.fill(value);
+    optimizer.set_steps(static_cast<std::int64_t>(value));
+  }
+  void save(const std::filesystem::path& path) const {
+    save_checkpoint(path, parameters, &optimizer, {.step = optimizer.steps()});
+  }
+  // The value that it all is, or -1 if the parts differ.
+  double load(const std::filesystem::path& path) {
+    const auto value = static_cast<double>(load_checkpoint(path, parameters, &optimizer).step);
+    bool same = static_cast<double>(optimizer.steps()) == value;
+    const auto compare = [&](const Tensor& tensor) {
+      const Tensor wide = tensor.to(DType::float64);
+      for (const double x : wide.values<double>()) same = same && x == value;
+    };
+    for (const Parameter& parameter : parameters) compare(parameter.variable.value());
+    for (const auto& [name, tensor] : optimizer.state()) compare(tensor);
+    return same ? value : -1;
+  }
+};
+
+// Saves 2 over 1 with the k-th call failing, for every k that there is; returns how many there are.
+int fail_each(Fault fault, int error) {
+  const Index size = 5;
+  for (int call = 1;; ++call) {
+    TemporaryDirectory folder;
+    Run(size, 1).save(folder / "run");
+    const Run next(size, 2);
+    bool failed = false, happened = false;
+    std::string said;
+    {
+      const FaultAt at(fault, call, error);
+      try {
+        next.save(folder / "run");
+      } catch (const Error& refusal) {
+        failed = true;
+        said = refusal.what();
+      } catch (const std::bad_alloc&) {
+        failed = true;
+      }
+      happened = at.happened();
+    }
+    BOOST_TEST_CONTEXT("call " << call << ": " << said) {
+      if (happened && error != 0) {
+        BOOST_TEST(failed);
+        check_contains(said, (folder / "run").string());
+        check_contains(said, std::generic_category().message(error));
+      }
+      Run loaded(size);
+      const double value = loaded.load(folder / "run");
+      const bool in_place = said.find("its folder is not safely on disk") != std::string::npos;
+      // What runs out of memory after the new file is in place has kept it.
+      if (fault == Fault::allocation && failed)
+        BOOST_TEST((value == 1 || value == 2));
+      else
+        BOOST_TEST(value == (failed && !in_place ? 1 : 2));
+      BOOST_TEST(files_in(folder.path()).size() == 1u);
+      // The process goes on.
+      next.save(folder / "run");
+      BOOST_TEST(Run(size).load(folder / "run") == 2);
+    }
+    if (!happened) return call - 1;
+  }
+}
+
+// A child saves 1, 2, 3 .. and is killed after a while, so many times; each time the file must be
+// whole and not older than the last that was there. Returns how often a kill left a file half
+// written behind.
+int kill_while_saving(int kills, std::uint64_t seed) {
+  TemporaryDirectory folder;
+  const std::filesystem::path path = folder / "run";
+  const Index size = 100'000;
+  Run(size, 1).save(path);
+  Rng rng(seed);
+  int interrupted = 0;
+  double before = 1;
+  for (int kill = 0; kill < kills; ++kill) {
+    const pid_t child = ::fork();
+    BOOST_REQUIRE(child >= 0);
+    if (child == 0) {
+      Run saving(size);
+      for (double value = before + 1;; ++value) {
+        saving.set(value);
+        saving.save(path);
+      }
+    }
+    ::usleep(static_cast<useconds_t>(1 + rng.below(15'000)));
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    if (files_in(folder.path()).size() > 1) ++interrupted;
+    const double value = Run(size).load(path);
+    BOOST_REQUIRE_MESSAGE(value >= before, "kill " << kill << ": " << value << " after " << before);
+    before = value;
+  }
+  // The next that saves clears away what was left.
+  Run(size, before).save(path);
+  BOOST_TEST(files_in(folder.path()).size() == 1u);
+  return interrupted;
+}
+
+// A file anew: some file systems bring one that is cut to nothing and written again to disk at once.
+void write_bytes(const std::filesystem::path& path, const std::string& bytes) {
+  std::filesystem::remove(path);
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(durability)
+
+// "123456789" is the usual example of a checksum.
+BOOST_AUTO_TEST_CASE(the_checksum_is_that_of_the_standard_and_goes_on) {
+  const std::string text = "123456789";
+  const auto bytes = std::as_bytes(std::span(text));
+  BOOST_TEST(checksum(bytes) == 0x995DC9BBDF1939FAu);
+  BOOST_TEST(checksum(bytes.subspan(4), checksum(bytes.first(4))) == checksum(bytes));
+  BOOST_TEST(checksum({}) == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(every_write_that_fails_leaves_the_old_file) {
+  for (const int error : {ENOSPC, EIO}) BOOST_TEST(fail_each(Fault::write, error) >= 5);
+}
+
+BOOST_AUTO_TEST_CASE(every_write_may_be_short_or_interrupted) {
+  BOOST_TEST(fail_each(Fault::short_write, 0) >= 5);
+  BOOST_TEST(fail_each(Fault::interrupted_write, 0) >= 5);
+}
+
+// Of the file, then of its folder.
+BOOST_AUTO_TEST_CASE(every_sync_that_fails_is_told) {
+  BOOST_TEST(fail_each(Fault::sync, EIO) == 2);
+}
+
+BOOST_AUTO_TEST_CASE(a_rename_that_fails_leaves_the_old_file) {
+  BOOST_TEST(fail_each(Fault::rename, EIO) == 1);
+}
+
+BOOST_AUTO_TEST_CASE(every_allocation_that_fails_leaves_a_whole_file) {
+  BOOST_TEST(fail_each(Fault::allocation, 0) >= 50);
+}
+
+BOOST_AUTO_TEST_CASE(a_process_that_is_killed_leaves_a_whole_file) { kill_while_saving(40, 1); }
+
+BOOST_AUTO_TEST_CASE(what_somebody_still_writes_is_not_cleared_away) {
+  TemporaryDirectory folder;
+  Run(3, 1).save(folder / "run");
+  const int open = ::open((folder / "run.1.0.tmp").c_str(), O_WRONLY | O_CREAT, 0666);
+  BOOST_REQUIRE_EQUAL(::flock(open, LOCK_EX), 0);  // as replace_file holds it
+  for (const char* name : {"run.1.tmp", "run.1.2.3.tmp", "run.a.0.tmp", "other.1.0.tmp"})
+    write_bytes(folder / name, "somebody else's");
+  write_bytes(folder / "run.99999999.7.tmp", "left behind");
+  Run(3, 2).save(folder / "run");
+  BOOST_TEST(!std::filesystem::exists(folder / "run.99999999.7.tmp"));
+  BOOST_TEST(files_in(folder.path()).size() == 6u);
+  ::close(open);
+  Run(3, 3).save(folder / "run");
+  BOOST_TEST(files_in(folder.path()).size() == 5u);
+}
+
+// Every bit of a checkpoint counts: its file is refused, or means the same.
+BOOST_AUTO_TEST_CASE(every_flipped_bit_and_every_truncation_is_refused_or_equal) {
+  TemporaryDirectory folder;
+  Run saved(2, 1);
+  save_checkpoint(folder / "run", saved.parameters, &saved.optimizer,
+                  {.step = 1, .random = {{"data", {1, 2, 3}}}, .notes = {{"config", "{}"}}});
+  const std::string bytes = read(folder / "run");
+  BOOST_TEST(bytes.size() < 3000u);
+  int refused = 0, equal = 0;
+  const auto look_at = [&](const std::string& changed) {
+    write_bytes(folder / "changed", changed);
+    Run loaded(2);
+    try {
+      const TrainingState state =
+          load_checkpoint(folder / "changed", loaded.parameters, &loaded.optimizer);
+      BOOST_TEST((state.random.at("data") == RandomState{1, 2, 3}));
+      BOOST_TEST(state.notes.at("config") == "{}");
+      BOOST_TEST(loaded.load(folder / "changed") == 1);
+      ++equal;
+    } catch (const Error&) {
+      BOOST_TEST(loaded.optimizer.steps() == 0);
+      ++refused;
+    }
+  };
+  for (std::size_t bit = 0; bit < 8 * bytes.size(); ++bit) {
+    std::string changed = bytes;
+    changed[bit / 8] = static_cast<char>(changed[bit / 8] ^ (1 << bit % 8));
+    BOOST_TEST_CONTEXT("bit " << bit) look_at(changed);
+  }
+  for (std::size_t length = 0; length < bytes.size(); ++length) look_at(bytes.substr(0, length));
+  BOOST_TEST_MESSAGE(refused << " refused, " << equal << " equal");
+  BOOST_TEST(equal <= 8 * 8);  // in the blanks that fill up the header
+}
+
+BOOST_AUTO_TEST_CASE(what_is_not_finite_does_not_replace_what_is) {
+  TemporaryDirectory folder;
+  Run run(4, 1);
+  run.save(folder / "run");
+  for (const double bad :
+       {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    run.set(2);
+    run.parameters[0].variable.mutable_value().mutable_values<float>()[3] = static_cast<float>(bad);
+    BOOST_CHECK_THROW(run.save(folder / "run"), Diverged);
+    check_contains(error_of([&] { run.save(folder / "run"); }),
+                   "run is kept as it is: 'model.weight' now holds " + concatenate(bad));
+    BOOST_TEST(Run(4).load(folder / "run") == 1);
+    run.set(2);
+    run.optimizer.state()[1].second.fill(bad);
+    BOOST_CHECK_THROW(run.save(folder / "run"), Diverged);
+    save_parameters(folder / "weights", run.parameters);
+    run.parameters[1].variable.mutable_value().fill(bad);
+    BOOST_CHECK_THROW(save_parameters(folder / "weights", run.parameters), Diverged);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(checkpoints_of_before_there_were_checksums_are_read) {
+  TemporaryDirectory folder;
+  Run(2, 1).save(folder / "run");
+  TensorFile file = read_safetensors(folder / "run");
+  const auto load = [&] {
+    write_safetensors(folder / "run", file);
+    return error_of([&] { Run(2).load(folder / "run"); });
+  };
+  file.metadata["checksum.text"] = "1";
+  check_contains(load(), "is damaged: the checksum of its text is ");
+  file.metadata.erase("checksum.text");
+  check_contains(load(), "no 'checksum.text'");
+  file.metadata["checkpoint.version"] = "1";
+  file.metadata.erase("checksum.tensors");
+  BOOST_TEST(load() == "accepted");
+}
+
+// The one that was asked for is damaged, and another is there.
+BOOST_AUTO_TEST_CASE(a_run_keeps_earlier_checkpoints_and_its_best) {
+  const Place place;
+  const std::string words = kSmall + "--checkpoint-every 2 --keep 3 --keep-best --out run";
+  BOOST_REQUIRE_EQUAL(place.run(words).errors, "");
+  for (const char* name : {"checkpoint", "checkpoint-4", "checkpoint-6", "checkpoint-8", "best"})
+    BOOST_TEST(place.has(concatenate("run/", name, ".safetensors")), name);
+  BOOST_TEST(!place.has("run/checkpoint-2.safetensors"));
+  const std::string last = read(place / "run/checkpoint.safetensors");
+  BOOST_TEST((read(place / "run/checkpoint-8.safetensors") == last));
+  for (const char* name : {"checkpoint-4", "best"})
+    BOOST_TEST(place.run(concatenate("eval run/", name, ".safetensors --examples 20")).code == 0);
+
+  std::string damaged = last;
+  damaged.back() = static_cast<char>(damaged.back() ^ 1);
+  std::filesystem::remove(place / "run/checkpoint.safetensors");  // it shares its file
+  write_bytes(place / "run/checkpoint.safetensors", damaged);
+  std::ofstream(place / "run/metrics.jsonl");  // not finished
+  std::filesystem::remove(place / "run/checkpoint-8.safetensors");
+  check_refused(place, "train --resume run",
+                {"is damaged", "an earlier one: vla train --resume run/checkpoint-6.safetensors"});
+  const Outcome again = place.run("train --resume run/checkpoint-6.safetensors");
+  BOOST_TEST(again.errors == "");
+  BOOST_TEST((read(place / "run/checkpoint.safetensors") == last));
+  check_refused(place, "train --resume run/checkpoint-2.safetensors",
+                {"run/checkpoint-2.safetensors", "No such file"});
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+// Not a suite that ctest knows: tools/soak runs it.
+BOOST_AUTO_TEST_SUITE(long_durability)
+
+BOOST_AUTO_TEST_CASE(a_thousand_kills) {
+  const int interrupted = kill_while_saving(1000, 2);
+  BOOST_TEST_MESSAGE("1000 kills while saving, " << interrupted << " in the middle of a file");
+  BOOST_TEST(interrupted >= 100);  // or they did not hit what they are for
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace vla

@@ -1,0 +1,86 @@
+// A training of many steps needs no more memory at its end than after its beginning, and one that
+// found no memory goes on. The long form is run by tools/soak alone.
+#include <unistd.h>
+
+#include <boost/test/unit_test.hpp>
+#include <fstream>
+#include <sstream>
+
+#include "framework/storage.hpp"
+#include "tools/training.hpp"
+
+namespace vla {
+namespace {
+
+TrainOptions small_training(const std::string& device = "cpu") {
+  TrainOptions options;
+  set_settings(options, {{"pairs", "2"},
+                         {"vocabulary", "16"},
+                         {"width", "16"},
+                         {"heads", "2"},
+                         {"layers", "1"},
+                         {"hidden", "16"},
+                         {"batch", "2"},
+                         {"steps", "1000000"},
+                         {"threads", "2"},
+                         {"device", device}});
+  return options;
+}
+
+// Bytes of the process that are in memory.
+double resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  double all = 0, resident = 0;
+  file >> all >> resident;
+  return resident * static_cast<double>(::sysconf(_SC_PAGESIZE));
+}
+
+// The growth of what is in memory over `steps` steps, as a share.
+double growth(Index steps) {
+  Training training(small_training());
+  for (Index step = 0; step < steps / 10; ++step) training.step();
+  const double before = resident_bytes();
+  const std::size_t live = memory_statistics().live;
+  for (Index step = 0; step < steps; ++step) training.step();
+  BOOST_TEST(memory_statistics().live == live);
+  return resident_bytes() / before - 1;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(leak)
+
+BOOST_AUTO_TEST_CASE(three_thousand_steps) {
+#ifndef __SANITIZE_ADDRESS__  // which keeps freed memory for a while
+  BOOST_TEST(growth(3000) < 0.01);
+#endif
+}
+
+BOOST_AUTO_TEST_CASE(a_step_without_memory_is_refused_and_the_training_goes_on) {
+  Training training(small_training()), other(small_training());
+  for (int step = 0; step < 3; ++step) {
+    training.step();
+    other.step();
+  }
+  limit_memory(memory_statistics().live + 500);
+  BOOST_CHECK_THROW(training.final_evaluation(), OutOfMemory);
+  limit_memory(0);
+  BOOST_TEST(training.step().loss.item() == other.step().loss.item());
+  const auto evaluation = training.final_evaluation();
+  BOOST_TEST(evaluation.loss == other.final_evaluation().loss);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+// Not a suite that ctest knows: tools/soak runs it.
+BOOST_AUTO_TEST_SUITE(long_leak)
+
+BOOST_AUTO_TEST_CASE(a_hundred_thousand_steps) {
+  const double grown = growth(100'000);
+  BOOST_TEST_MESSAGE("resident memory after 100,000 steps: " << 100 * grown << " % more");
+  BOOST_TEST(grown < 0.01);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace vla
