@@ -179,6 +179,25 @@ BOOST_AUTO_TEST_CASE(found_by_cmake) {
   check_program(place / "build/program");
 }
 
+// Whether or not vla was built for CUDA, nvcc is told the C++ that its headers are written in.
+BOOST_AUTO_TEST_CASE(found_by_a_project_with_kernels_of_its_own,
+                     *boost::unit_test::precondition(has_program("nvcc"))) {
+  const Place place;
+  std::ofstream(place / "CMakeLists.txt")
+      << "cmake_minimum_required(VERSION 3.25)\nset(CMAKE_CUDA_ARCHITECTURES 80)\n"
+         "project(kernels LANGUAGES CXX CUDA)\nfind_package(vla CONFIG REQUIRED)\n"
+         "add_library(kernels STATIC kernel.cu)\ntarget_link_libraries(kernels vla::framework)\n";
+  std::ofstream(place / "kernel.cu") << "#include \"framework/tape.hpp\"\n"
+                                        "__global__ void kernel(float* y) { *y = 1; }\n"
+                                        "template <class T> requires(sizeof(T) == 4)\n"
+                                        "void launch(T* y) { kernel<<<1, 1>>>(y); }\n"
+                                        "template void launch(float*);\n";
+  check_done(shell(place.path(),
+                   kConfigure + ". -B build -DCMAKE_PREFIX_PATH=" + quoted(installed().string())),
+             "configuring");
+  check_done(shell(place.path(), "cmake --build build"), "building");
+}
+
 // The toolkit's usual place is the one path in it, and a variable that a user may set.
 BOOST_AUTO_TEST_CASE(the_pkg_config_file_has_no_path_of_the_build) {
   std::ifstream file(folder_of("vla.pc") / "vla.pc");
