@@ -100,6 +100,17 @@ fs::path folder_of(const std::string& file) {
   return {};
 }
 
+// What compiling `program` against the installed headers says, and how it ends.
+Outcome compiled(const std::string& program) {
+  const Place place;
+  std::ofstream(place / "program.cpp") << "#include \"framework/framework.hpp\"\n"
+                                       << "using namespace vla;\n"
+                                       << program;
+  return shell(place.path(),
+               VLA_CXX " -std=c++20 -Wall -Wextra -Werror -fsyntax-only program.cpp -isystem " +
+                   quoted((installed() / "include/vla").string()));
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(package)
@@ -144,6 +155,40 @@ BOOST_AUTO_TEST_CASE(headers_need_nothing_private) {
   for (const char* library : {"xtensor", "nlohmann", "/fmt/", "cblas", "lapack", "png.h", "lzma",
                               "zip.h", "cuda_runtime", "cublas", "CLI", "boost"})
     BOOST_TEST(!holds(read_files, library), library << " is read by the public headers");
+}
+
+BOOST_AUTO_TEST_CASE(a_struct_that_is_no_elementwise_op_is_refused_in_a_sentence) {
+  const auto says = [](const std::string& functions, const std::string& sentence) {
+    const Outcome outcome =
+        compiled("struct Mine {\n  static constexpr auto name = \"mine\";\n  double a = 1;\n" +
+                 functions + "};\nVar mine(const Var& x) { return elementwise<Mine>(x); }\n");
+    BOOST_TEST(outcome.code != 0);
+    BOOST_TEST(holds(outcome.errors, sentence), outcome.errors);
+    const std::string one = " error: ";
+    const std::size_t first = outcome.errors.find(one);
+    BOOST_TEST((outcome.errors.find(one, first + 1) == std::string::npos), "more than a sentence:\n"
+                                                                               << outcome.errors);
+  };
+  const std::string value = "  template <class T> T value(T x) const { return T(a) * x; }\n",
+                    slope = "  template <class T> T slope(T, T) const { return T(a); }\n";
+  says(value, "an elementwise struct needs a slope, which is dy/dx: template <class T>");
+  says(slope, "an elementwise struct needs a value: template <class T>");
+  says(slope + "  template <class T> T value(T x) { return T(a) * x; }\n",
+       "the value of an elementwise struct must be const or static");
+  says(value + "  template <class T> T slope(T, T) { return T(a); }\n",
+       "the slope of an elementwise struct must be const or static");
+}
+
+BOOST_AUTO_TEST_CASE(an_elementwise_struct_with_kernels_elsewhere_takes_its_constants_by_name) {
+  check_done(compiled("struct Mine {\n"
+                      "  static constexpr auto name = \"mine\";\n"
+                      "  static constexpr bool has_cuda_kernel = true;\n"
+                      "  double factor = 1;\n"
+                      "  template <class T> T value(T x) const { return T(factor) * x; }\n"
+                      "  template <class T> T slope(T, T) const { return T(factor); }\n"
+                      "};\n"
+                      "Var mine(const Var& x) { return elementwise(x, Mine{.factor = 3}); }\n"),
+             "compiling");
 }
 
 BOOST_AUTO_TEST_CASE(what_a_lesson_includes_is_installed) {
