@@ -44,7 +44,7 @@ int cuda_device_count() {
 
 std::string cuda_obstacle() {
   if constexpr (kCudaBuild) return cuda::obstacle();
-  return "this build is CPU-only";
+  return "this build is CPU-only; cmake -DVLA_CUDA=ON makes one for CUDA";
 }
 
 }  // namespace vla

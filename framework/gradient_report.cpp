@@ -106,6 +106,7 @@ GradientReport::GradientReport(const std::vector<Parameter>& parameters, const G
   for (const Parameter& parameter : watched_) {
     const Tensor& value = parameter.variable.value();
     before_.push_back(value.device().is_cpu() ? value.clone() : value.to(Device{}));
+    versions_.push_back(value.version());
     parameters_.push_back(row_of(parameter, gradients.find(parameter.variable), before_.back()));
   }
   sum_up_layers();
@@ -119,13 +120,18 @@ void GradientReport::after_step() {
           "gradient report: '", watched_[i].name, "' was ", before_[i].dtype(), before_[i].shape(),
           " before the step and is ", now.dtype(), now.shape());
   }
+  bool stepped = false;
   for (std::size_t i = 0; i < watched_.size(); ++i) {
-    GradientRow& row = parameters_[i];
-    const double change = distance(watched_[i].variable.value().to(Device{}), before_[i]);
-    if (row.weight_norm > 0) row.update = change / row.weight_norm;
-    changes_.push_back(change);
+    const Tensor& now = watched_[i].variable.value();
+    changes_.push_back(distance(now.to(Device{}), before_[i]));
+    // A step of rate 0 changes nothing, and a step that is replayed counts no version.
+    stepped |= changes_.back() != 0 || now.version() != versions_[i];
   }
   before_.clear();
+  if (!stepped) changes_.clear();
+  for (std::size_t i = 0; i < changes_.size(); ++i)
+    if (GradientRow& row = parameters_[i]; row.weight_norm > 0)
+      row.update = changes_[i] / row.weight_norm;
   sum_up_layers();
 }
 
@@ -149,7 +155,7 @@ void GradientReport::sum_up_layers() {
 }
 
 std::string GradientReport::table() const {
-  return table_of("parameter", parameters_) + "\n" + table_of("layer", layers_);
+  return table_of("layer", layers_) + "\n" + table_of("parameter", parameters_);
 }
 
 std::string GradientReport::csv() const {

@@ -7,6 +7,7 @@
 //   std::cout << report.table();
 #pragma once
 
+#include <cstdint>
 #include <limits>
 #include <string>
 #include <vector>
@@ -28,7 +29,8 @@ struct GradientRow {
   Index not_finite = 0;    ///< elements
   double weight_norm = 0;  ///< of the parameter, before the step
   /// Norm of the parameter's change by the optimiser's step over `weight_norm`. Not a number before
-  /// `after_step`, and where the parameter was 0.
+  /// `after_step`, where the parameter was 0, and if no parameter was written to between the report
+  /// and `after_step`: a report that is made after the step does not know what it changed.
   double update = std::numeric_limits<double>::quiet_NaN();
   /// Elements of the gradient by the size of |g|: below 1e-9, then decade by decade, from 10 on;
   /// see `decades_of`. Zeros are not among them.
@@ -64,7 +66,7 @@ class GradientReport {
   const std::vector<GradientRow>& layers() const { return layers_; }
   ///@}
 
-  /// Two tables, parameters and layers. The last column has a digit for each of the twelve decades
+  /// Two tables, layers and parameters. The last column has a digit for each of the twelve decades
   /// of |g|: tenths of the elements that are in it, "." for none and 0 for less than a tenth.
   std::string table() const;
   /// One table of numbers, whose column `kind` is "parameter" or "layer".
@@ -75,8 +77,9 @@ class GradientReport {
 
   Options options_;
   std::vector<Parameter> watched_;
-  std::vector<Tensor> before_;   // on the CPU, until `after_step`
-  std::vector<double> changes_;  // norms, from then on
+  std::vector<Tensor> before_;           // on the CPU, until `after_step`
+  std::vector<std::uint64_t> versions_;  // of the parameters' tensors, when that copy was made
+  std::vector<double> changes_;          // norms, from then on
   std::vector<GradientRow> parameters_, layers_;
 };
 

@@ -142,7 +142,8 @@ Gradients Tape::backward(const Var& loss) {
 Gradients Tape::backward(const Var& output, const Tensor& upstream) {
   check(!walked_, "backward: this tape was walked before; record a new one");
   check(output.requires_gradient() && knows(output),
-        "backward: the loss depends on no parameter of this tape");
+        "backward: the loss depends on no parameter of this tape; was it computed while the tape "
+        "was alive, and from a Var::parameter?");
   check(upstream.defined(), "backward: the upstream gradient is not defined");
   check(upstream.shape() == output.shape() && upstream.dtype() == output.dtype(),
         "backward: upstream gradient is ", upstream.dtype(), upstream.shape(), ", the output is ",

@@ -78,7 +78,10 @@ const Tensor& Gradients::operator[](const Var& variable) const {
   const Tensor* gradient = find(variable);
   check(gradient != nullptr, "no gradient for ",
         variable.name().empty() ? "a variable without a name" : "'" + variable.name() + "'",
-        " of shape ", variable.shape(), ": it took no part in the loss");
+        " of shape ", variable.shape(), ": it took no part in the loss",
+        variable.is_result() ? ", or is an intermediate result that was not watched: call "
+                               "tape.watch with it before backward"
+                             : "");
   return *gradient;
 }
 

@@ -100,10 +100,10 @@ Tensor value_or_none(const Var& x);
 /// Gradients by variable: ordinary values, in the order the variables were first used.
 class Gradients {
  public:
-  /// The gradient of the loss with respect to `variable`, of its shape. Throws Error if the
-  /// variable took no part in the loss.
+  /// The gradient of the loss with respect to `variable`, of its shape. Throws Error if that took
+  /// no part in the loss, or is the result of an op and was not watched.
   const Tensor& operator[](const Var& variable) const;
-  /// The same, or nullptr if the variable took no part.
+  /// The same, or nullptr if there is none.
   const Tensor* find(const Var& variable) const;
   /// Adds another batch's gradients; a variable that only one side has is kept.
   Gradients& operator+=(const Gradients& other);

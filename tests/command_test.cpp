@@ -309,6 +309,10 @@ BOOST_AUTO_TEST_CASE(a_resumed_run_keeps_its_settings) {
   check_refused(place, "train --resume run --rate 0.5",
                 {"--rate 0.5 differs from the run's 0.001"});
   check_refused(place, "train --resume run --tied-head --no-tied-head", {"--tied-head"});
+  check_refused(place, "train --resume run --steps 9 --no-positions",
+                {"--positions false differs from the run's true; a resumed run keeps its settings",
+                 "a new one may have others: "
+                 "vla train --config run/config.json --no-positions --steps 9 --out OTHER"});
   check_refused(place, "train --resume run --out other", {"run", "other", "different runs"});
   check_refused(place, "train --resume", {"--resume RUN"});
   check_refused(place, "train --resume nothing", {"nothing/config.json"});

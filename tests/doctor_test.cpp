@@ -18,7 +18,7 @@ BOOST_AUTO_TEST_CASE(it_tells_what_there_is) {
         "; 1 thread inside ours", "libraries  fmt ", ", libzip ", "\nusable\n"})
     BOOST_TEST((outcome.out.find(part) != std::string::npos), part << " is not in:\n"
                                                                    << outcome.out);
-  const bool none = outcome.out.find("cuda    not available: ") != std::string::npos;
+  const bool none = outcome.out.find("cuda       not available: ") != std::string::npos;
   BOOST_TEST(none == (cuda_device_count() == 0));
 }
 

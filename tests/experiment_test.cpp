@@ -275,6 +275,14 @@ BOOST_AUTO_TEST_CASE(a_dry_run_prints_commands_and_does_nothing) {
   BOOST_TEST(!place.has("an out"));
 }
 
+BOOST_AUTO_TEST_CASE(a_dry_run_for_a_device_needs_none) {
+  const Place place;
+  const Outcome outcome = place.run("experiment copy --quick --dry-run --device cuda:3");
+  BOOST_TEST(outcome.errors == "");
+  BOOST_TEST((outcome.out.find(" --device cuda:3 --threads ") != std::string::npos), outcome.out);
+  check_refused(place, "experiment copy --dry-run --device cuda:x", {"unknown device 'cuda:x'"});
+}
+
 BOOST_AUTO_TEST_CASE(bad_words_are_refused) {
   const Place place;
   const auto refused = [&](const std::string& words, std::vector<std::string> parts) {

@@ -104,6 +104,24 @@ BOOST_AUTO_TEST_CASE(the_update_is_what_the_step_has_changed) {
              "gradient report: after_step was called before");
 }
 
+BOOST_AUTO_TEST_CASE(a_report_that_comes_after_the_step_knows_no_update) {
+  Model model;
+  Gradients gradients;
+  gradients.add(model.parameters[0].variable, row({0, 30}));
+  Sgd sgd(model.parameters, {.rate = 0.1});
+  sgd.step(gradients);
+  GradientReport late(model.parameters, gradients);
+  late.after_step();
+  BOOST_TEST(std::isnan(late.parameters()[0].update));
+  BOOST_TEST(std::isnan(late.layers()[0].update));
+
+  GradientReport report(model.parameters, gradients);
+  sgd.step(gradients, {.rate_share = 0});  // moves nothing, and is known to
+  report.after_step();
+  BOOST_TEST(report.parameters()[0].update == 0);
+  BOOST_TEST(report.layers()[0].update == 0);
+}
+
 BOOST_AUTO_TEST_CASE(a_parameter_of_another_shape_is_refused) {
   Model model;
   GradientReport report(model.parameters, model.gradients);
@@ -117,18 +135,18 @@ BOOST_AUTO_TEST_CASE(the_table_and_the_csv) {
   Model model;
   GradientReport report(model.parameters, model.gradients);
   const std::string expected =
-      R"(parameter             elements   norm      mean  largest   zeros  not finite  weight norm  update/weight  |g| 1e-10 to 100
+      R"(layer     elements   norm      mean  largest   zeros  not finite  weight norm  update/weight  |g| 1e-10 to 100
+blocks.0         3     50     -3.33       40  33.3 %           0            5              -  ...........6
+blocks.1         3  1e-20  3.33e-21    1e-20  66.7 %           0         3.46              -  3...........
+scale            1      0         0        0     0 %           1           10              -  ............
+unused           2   none                                                  10
+
+parameter             elements   norm      mean  largest   zeros  not finite  weight norm  update/weight  |g| 1e-10 to 100
 blocks.0.up.weight           2     30        15       30    50 %           0            5              -  ...........5
 blocks.0.up.bias             1     40       -40       40     0 %           0            0              -  ...........9
 blocks.1.norm.weight         3  1e-20  3.33e-21    1e-20  66.7 %           0         3.46              -  3...........
 scale                        1      0         0        0     0 %           1           10              -  ............
 unused                       2   none                                                  10
-
-layer     elements   norm      mean  largest   zeros  not finite  weight norm  update/weight  |g| 1e-10 to 100
-blocks.0         3     50     -3.33       40  33.3 %           0            5              -  ...........6
-blocks.1         3  1e-20  3.33e-21    1e-20  66.7 %           0         3.46              -  3...........
-scale            1      0         0        0     0 %           1           10              -  ............
-unused           2   none                                                  10
 )";
   BOOST_TEST(report.table() == expected);
   const std::string csv = report.csv();

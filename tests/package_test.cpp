@@ -100,6 +100,17 @@ fs::path folder_of(const std::string& file) {
   return {};
 }
 
+// What compiling `program` against the installed headers says, and how it ends.
+Outcome compiled(const std::string& program) {
+  const Place place;
+  std::ofstream(place / "program.cpp") << "#include \"framework/framework.hpp\"\n"
+                                       << "using namespace vla;\n"
+                                       << program;
+  return shell(place.path(),
+               VLA_CXX " -std=c++20 -Wall -Wextra -Werror -fsyntax-only program.cpp -isystem " +
+                   quoted((installed() / "include/vla").string()));
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(package)
@@ -146,6 +157,40 @@ BOOST_AUTO_TEST_CASE(headers_need_nothing_private) {
     BOOST_TEST(!holds(read_files, library), library << " is read by the public headers");
 }
 
+BOOST_AUTO_TEST_CASE(a_struct_that_is_no_elementwise_op_is_refused_in_a_sentence) {
+  const auto says = [](const std::string& functions, const std::string& sentence) {
+    const Outcome outcome =
+        compiled("struct Mine {\n  static constexpr auto name = \"mine\";\n  double a = 1;\n" +
+                 functions + "};\nVar mine(const Var& x) { return elementwise<Mine>(x); }\n");
+    BOOST_TEST(outcome.code != 0);
+    BOOST_TEST(holds(outcome.errors, sentence), outcome.errors);
+    const std::string one = " error: ";
+    const std::size_t first = outcome.errors.find(one);
+    BOOST_TEST((outcome.errors.find(one, first + 1) == std::string::npos), "more than a sentence:\n"
+                                                                               << outcome.errors);
+  };
+  const std::string value = "  template <class T> T value(T x) const { return T(a) * x; }\n",
+                    slope = "  template <class T> T slope(T, T) const { return T(a); }\n";
+  says(value, "an elementwise struct needs a slope, which is dy/dx: template <class T>");
+  says(slope, "an elementwise struct needs a value: template <class T>");
+  says(slope + "  template <class T> T value(T x) { return T(a) * x; }\n",
+       "the value of an elementwise struct must be const or static");
+  says(value + "  template <class T> T slope(T, T) { return T(a); }\n",
+       "the slope of an elementwise struct must be const or static");
+}
+
+BOOST_AUTO_TEST_CASE(an_elementwise_struct_with_kernels_elsewhere_takes_its_constants_by_name) {
+  check_done(compiled("struct Mine {\n"
+                      "  static constexpr auto name = \"mine\";\n"
+                      "  static constexpr bool has_cuda_kernel = true;\n"
+                      "  double factor = 1;\n"
+                      "  template <class T> T value(T x) const { return T(factor) * x; }\n"
+                      "  template <class T> T slope(T, T) const { return T(factor); }\n"
+                      "};\n"
+                      "Var mine(const Var& x) { return elementwise(x, Mine{.factor = 3}); }\n"),
+             "compiling");
+}
+
 BOOST_AUTO_TEST_CASE(what_a_lesson_includes_is_installed) {
   const fs::path include = installed() / "include/vla";
   int seen = 0;
@@ -177,6 +222,25 @@ BOOST_AUTO_TEST_CASE(found_by_cmake) {
              "configuring");
   check_done(shell(place.path(), "cmake --build build --parallel 2"), "building");
   check_program(place / "build/program");
+}
+
+// Whether or not vla was built for CUDA, nvcc is told the C++ that its headers are written in.
+BOOST_AUTO_TEST_CASE(found_by_a_project_with_kernels_of_its_own,
+                     *boost::unit_test::precondition(has_program("nvcc"))) {
+  const Place place;
+  std::ofstream(place / "CMakeLists.txt")
+      << "cmake_minimum_required(VERSION 3.25)\nset(CMAKE_CUDA_ARCHITECTURES 80)\n"
+         "project(kernels LANGUAGES CXX CUDA)\nfind_package(vla CONFIG REQUIRED)\n"
+         "add_library(kernels STATIC kernel.cu)\ntarget_link_libraries(kernels vla::framework)\n";
+  std::ofstream(place / "kernel.cu") << "#include \"framework/tape.hpp\"\n"
+                                        "__global__ void kernel(float* y) { *y = 1; }\n"
+                                        "template <class T> requires(sizeof(T) == 4)\n"
+                                        "void launch(T* y) { kernel<<<1, 1>>>(y); }\n"
+                                        "template void launch(float*);\n";
+  check_done(shell(place.path(),
+                   kConfigure + ". -B build -DCMAKE_PREFIX_PATH=" + quoted(installed().string())),
+             "configuring");
+  check_done(shell(place.path(), "cmake --build build"), "building");
 }
 
 // The toolkit's usual place is the one path in it, and a variable that a user may set.

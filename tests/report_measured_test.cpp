@@ -79,6 +79,9 @@ BOOST_AUTO_TEST_CASE(stability_has_norms_over_time_and_errors_of_streaming) {
 
 BOOST_AUTO_TEST_CASE(a_picture_stands_alone_with_its_legend) {
   const LineFigure figure{
+      .title = "A & B",
+      .x_label = "x",
+      .y_label = "y",
       .lines = {{.label = "a < b", .x = {1}, .y = {2}},
                 {.label = "chance", .x = {1}, .y = {2}, .kind = Line::Kind::guide},
                 {.label = "dots", .x = {1}, .y = {2}, .kind = Line::Kind::points},

@@ -5,7 +5,8 @@
 
 namespace vla {
 
-/// A line for each CUDA device, or one that says why there is none.
-std::string cuda_devices();
+/// A line for each CUDA device, or one that says why there is none. Their first word is as wide as
+/// `column`.
+std::string cuda_devices(int column);
 
 }  // namespace vla

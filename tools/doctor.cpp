@@ -163,7 +163,7 @@ int run_doctor() {
   print_cpu(found);
   try_out(Device{}, found);  // sets up the BLAS
   print_blas(found);
-  std::cout << cuda_devices();
+  std::cout << cuda_devices(11);  // as wide as the first column of the other lines
   for (int i = 0; i < cuda_device_count(); ++i) try_out({Device::Kind::cuda, i}, found);
   print_libraries();
   if (std::string(VLA_BUILD_TYPE) != "Release" && std::string(VLA_BUILD_TYPE) != "RelWithDebInfo")

@@ -14,7 +14,6 @@ namespace {
 struct Request {
   std::string name;
   ExperimentOptions options;
-  bool dry_run = false;
 };
 
 void list_experiments() {
@@ -28,7 +27,7 @@ int run_experiment_command(const Request& request) {
     return 0;
   }
   const ExperimentPlan plan(find_experiment(request.name), request.options);
-  if (request.dry_run) {
+  if (request.options.dry_run) {
     for (const Words& command : remaining_commands(plan))
       std::cout << command_text(command) << "\n";
     return 0;
@@ -69,7 +68,7 @@ Command experiment_command(CLI::App& program) {
       ->type_name("OUT")
       ->capture_default_str()
       ->take_last();
-  app->add_flag("--dry-run", request->dry_run, "print the commands that are still to be run");
+  app->add_flag("--dry-run", options.dry_run, "print the commands that are still to be run");
   return {app, [request] { return run_experiment_command(*request); }};
 }
 

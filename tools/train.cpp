@@ -19,15 +19,29 @@ struct Request {
   CLI::Option* resume_given = nullptr;
 };
 
+// A setting as the command line has it.
+std::string as_words(const std::string& name, const std::string& text) {
+  if (text == "true") return "--" + name;
+  if (text == "false") return "--no-" + name;
+  return "--" + name + " " + text;
+}
+
 // A resumed run keeps its settings: takes them from its directory, and refuses others, but for
 // those that say where it is computed.
 TrainOptions settings_of_run(const CLI::App& app, const TrainOptions& given,
                              const RunDirectory& run) {
   TrainOptions options = run.options();
   const SettingTexts kept = setting_texts(options), changes = given_settings(app, given);
-  for (const auto& [name, text] : changes)
-    check(is_about_computing(name) || text == kept.at(name), "--", name, " ", text,
-          " differs from the run's ", kept.at(name), "; a resumed run keeps its settings");
+  std::string different, words;
+  for (const auto& [name, text] : changes) {
+    if (is_about_computing(name) || text == kept.at(name)) continue;
+    if (different.empty())
+      different = concatenate("--", name, " ", text, " differs from the run's ", kept.at(name));
+    words += as_words(name, text) + " ";
+  }
+  check(different.empty(), different,
+        "; a resumed run keeps its settings, a new one may have others: vla train --config ",
+        (run.path() / "config.json").string(), " ", words, "--out OTHER");
   set_settings(options, changes);
   return options;
 }

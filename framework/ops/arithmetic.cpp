@@ -118,7 +118,7 @@ Tensor combine(const Tensor& a, const Tensor& b) {
   return result;
 }
 
-Tensor negative(const Tensor& x) { return map(Scale{{}, -1}, x); }
+Tensor negative(const Tensor& x) { return map(Scale{-1}, x); }
 
 // a where the mask is not zero, b elsewhere; all of one shape.
 Tensor select(const Tensor& mask, const Tensor& a, const Tensor& b) {
@@ -277,16 +277,16 @@ Var div(const Var& a, const Var& b, CallSite site) {
 
 Var scale(const Var& x, double factor, CallSite site) {
   return record(
-      Scale::name, map(Scale{{}, factor}, x.value()), {x}, {},
+      Scale::name, map(Scale{factor}, x.value()), {x}, {},
       [factor](const BackwardContext& at) -> std::vector<Tensor> {
-        return {map(Scale{{}, factor}, at.gradient())};
+        return {map(Scale{factor}, at.gradient())};
       },
       site);
 }
 
 Var shift(const Var& x, double offset, CallSite site) {
   return record(
-      Shift::name, map(Shift{{}, offset}, x.value()), {x}, {},
+      Shift::name, map(Shift{offset}, x.value()), {x}, {},
       [](const BackwardContext& at) -> std::vector<Tensor> { return {at.gradient()}; }, site);
 }
 

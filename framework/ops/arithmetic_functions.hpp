@@ -22,16 +22,18 @@ struct Div {
   VLA_HOST_DEVICE static auto value(const auto& a, const auto& b) { return a / b; }
 };
 
-struct Scale : HasCudaKernel {
+struct Scale {
   static constexpr auto name = "scale";
+  static constexpr bool has_cuda_kernel = true;
   double factor = 1;
   template <class T>
   VLA_HOST_DEVICE T value(T x) const {
     return T(factor) * x;
   }
 };
-struct Shift : HasCudaKernel {
+struct Shift {
   static constexpr auto name = "shift";
+  static constexpr bool has_cuda_kernel = true;
   double offset = 0;
   template <class T>
   VLA_HOST_DEVICE T value(T x) const {

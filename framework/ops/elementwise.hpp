@@ -7,11 +7,12 @@
 //   };
 //   Var swish(const Var& x) { return elementwise<Swish>(x); }
 //
-// A struct with constants has them as members, and its functions are then not static.
+// A struct with constants has them as members, and its functions are then const, not static.
 //
 // The op works on CUDA where the file that calls `elementwise` is compiled as CUDA. Elsewhere the
-// call on a CUDA tensor throws Error with the op's name, but for a struct that says HasCudaKernel:
-// then a file that is compiled as CUDA must hold `template struct vla::cuda::Elementwise<Swish>;`.
+// call on a CUDA tensor throws Error with the op's name, but for a struct that says
+// `static constexpr bool has_cuda_kernel = true;`: then a file that is compiled as CUDA must hold
+// `template struct vla::cuda::Elementwise<Swish>;`.
 #pragma once
 
 #include "framework/host_device.hpp"
@@ -28,8 +29,40 @@ namespace vla {
 /// Elements below which a second thread costs more than it saves.
 inline constexpr Index kElementwiseGrain = 1 << 13;
 
-/// A function that says so has its kernels in another file.
-struct HasCudaKernel {};
+/// Whether Function has `value<T>(x)`, a function of one number, and `slope<T>(x, y)`; for
+/// `const Function`, whether they are static or const.
+///@{
+template <class Function>
+concept HasValue = requires(Function& f, double x) {
+  f.template value<double>(x);
+};
+template <class Function>
+concept HasSlope = requires(Function& f, double x) {
+  f.template slope<double>(x, x);
+};
+///@}
+
+/// Whether Function says that its kernels are in another file.
+template <class Function>
+concept HasCudaKernel = requires {
+  requires Function::has_cuda_kernel;
+};
+
+/// Whether `elementwise` can make an op of Function; if not, the compiler says in a sentence why.
+template <class Function>
+constexpr bool is_elementwise() {
+  static_assert(HasValue<Function>,
+                "an elementwise struct needs a value: template <class T> static T value(T x)");
+  static_assert(HasSlope<Function>,
+                "an elementwise struct needs a slope, which is dy/dx: "
+                "template <class T> static T slope(T x, T y)");
+  static_assert(!HasValue<Function> || HasValue<const Function>,
+                "the value of an elementwise struct must be const or static: T value(T x) const");
+  static_assert(
+      !HasSlope<Function> || HasSlope<const Function>,
+      "the slope of an elementwise struct must be const or static: T slope(T x, T y) const");
+  return HasValue<const Function> && HasSlope<const Function>;
+}
 
 namespace cuda {
 
@@ -57,7 +90,7 @@ inline constexpr bool kCompiledAsCuda = false;
 /// Runs `on_cpu` or `on_cuda`, as on_device does, where there is a kernel of Function.
 template <class Function, bool as_cuda, class OnCpu, class OnCuda>
 void elementwise_on(Device device, OnCpu&& on_cpu, OnCuda&& on_cuda) {
-  if constexpr (as_cuda || std::is_base_of_v<HasCudaKernel, Function>)
+  if constexpr (as_cuda || HasCudaKernel<Function>)
     on_device(Function::name, device, on_cpu, on_cuda);
   else
     on_device(Function::name, device, on_cpu, [] {
@@ -111,13 +144,17 @@ Tensor map_gradient(const Function& f, const Tensor& dy, const Tensor& x, const 
 /// The differentiable op that `Function` describes, on x of any shape.
 template <class Function, bool as_cuda = kCompiledAsCuda>
 Var elementwise(const Var& x, Function f = {}, CallSite site = CallSite::here()) {
-  Tensor y = map<Function, as_cuda>(f, x.value());
-  return record(
-      Function::name, y, {x}, {x.value(), y},
-      [f](const BackwardContext& at) -> std::vector<Tensor> {
-        return {map_gradient<Function, as_cuda>(f, at.gradient(), at.saved(0), at.saved(1))};
-      },
-      site);
+  if constexpr (!is_elementwise<Function>()) {
+    return x;  // the compiler has refused it already, and is spared what follows from that
+  } else {
+    Tensor y = map<Function, as_cuda>(f, x.value());
+    return record(
+        Function::name, y, {x}, {x.value(), y},
+        [f](const BackwardContext& at) -> std::vector<Tensor> {
+          return {map_gradient<Function, as_cuda>(f, at.gradient(), at.saved(0), at.saved(1))};
+        },
+        site);
+  }
 }
 
 #ifdef __CUDACC__

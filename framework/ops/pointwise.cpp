@@ -13,7 +13,7 @@ Var log(const Var& x, CallSite site) { return elementwise<Log>(x, {}, site); }
 Var sqrt(const Var& x, CallSite site) { return elementwise<Sqrt>(x, {}, site); }
 Var square(const Var& x, CallSite site) { return elementwise<Square>(x, {}, site); }
 Var pow(const Var& x, double exponent, CallSite site) {
-  return elementwise(x, Power{{}, exponent}, site);
+  return elementwise(x, Power{exponent}, site);
 }
 Var tanh(const Var& x, CallSite site) { return elementwise<Tanh>(x, {}, site); }
 Var sigmoid(const Var& x, CallSite site) { return elementwise<Sigmoid>(x, {}, site); }
@@ -26,7 +26,7 @@ Var elu_plus_one(const Var& x, CallSite site) { return elementwise<EluPlusOne>(x
 Var softplus(const Var& x, CallSite site) { return elementwise<Softplus>(x, {}, site); }
 Var clamp(const Var& x, double low, double high, CallSite site) {
   check(low <= high, "clamp: low ", low, " is above high ", high);
-  return elementwise(x, Clamp{{}, low, high}, site);
+  return elementwise(x, Clamp{low, high}, site);
 }
 
 }  // namespace vla

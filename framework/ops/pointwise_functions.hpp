@@ -8,8 +8,9 @@
 
 namespace vla::pointwise {
 
-struct Neg : HasCudaKernel {
+struct Neg {
   static constexpr auto name = "neg";
+  static constexpr bool has_cuda_kernel = true;
   template <class T>
   VLA_HOST_DEVICE static T value(T x) {
     return -x;
@@ -20,8 +21,9 @@ struct Neg : HasCudaKernel {
   }
 };
 
-struct Abs : HasCudaKernel {
+struct Abs {
   static constexpr auto name = "abs";
+  static constexpr bool has_cuda_kernel = true;
   template <class T>
   VLA_HOST_DEVICE static T value(T x) {
     return x < 0 ? -x : x;
@@ -32,8 +34,9 @@ struct Abs : HasCudaKernel {
   }
 };
 
-struct Exp : HasCudaKernel {
+struct Exp {
   static constexpr auto name = "exp";
+  static constexpr bool has_cuda_kernel = true;
   template <class T>
   VLA_HOST_DEVICE static T value(T x) {
     using std::exp;
@@ -45,8 +48,9 @@ struct Exp : HasCudaKernel {
   }
 };
 
-struct Log : HasCudaKernel {
+struct Log {
   static constexpr auto name = "log";
+  static constexpr bool has_cuda_kernel = true;
   template <class T>
   VLA_HOST_DEVICE static T value(T x) {
     using std::log;
@@ -58,8 +62,9 @@ struct Log : HasCudaKernel {
   }
 };
 
-struct Sqrt : HasCudaKernel {
+struct Sqrt {
   static constexpr auto name = "sqrt";
+  static constexpr bool has_cuda_kernel = true;
   template <class T>
   VLA_HOST_DEVICE static T value(T x) {
     using std::sqrt;
@@ -71,8 +76,9 @@ struct Sqrt : HasCudaKernel {
   }
 };
 
-struct Square : HasCudaKernel {
+struct Square {
   static constexpr auto name = "square";
+  static constexpr bool has_cuda_kernel = true;
   template <class T>
   VLA_HOST_DEVICE static T value(T x) {
     return x * x;
@@ -83,8 +89,9 @@ struct Square : HasCudaKernel {
   }
 };
 
-struct Power : HasCudaKernel {
+struct Power {
   static constexpr auto name = "pow";
+  static constexpr bool has_cuda_kernel = true;
   double exponent = 1;
   template <class T>
   VLA_HOST_DEVICE T value(T x) const {
@@ -98,8 +105,9 @@ struct Power : HasCudaKernel {
   }
 };
 
-struct Tanh : HasCudaKernel {
+struct Tanh {
   static constexpr auto name = "tanh";
+  static constexpr bool has_cuda_kernel = true;
   template <class T>
   VLA_HOST_DEVICE static T value(T x) {
     using std::tanh;
@@ -117,8 +125,9 @@ VLA_HOST_DEVICE T logistic(T x) {
   return 1 / (1 + exp(-x));
 }
 
-struct Sigmoid : HasCudaKernel {
+struct Sigmoid {
   static constexpr auto name = "sigmoid";
+  static constexpr bool has_cuda_kernel = true;
   template <class T>
   VLA_HOST_DEVICE static T value(T x) {
     return logistic(x);
@@ -129,8 +138,9 @@ struct Sigmoid : HasCudaKernel {
   }
 };
 
-struct Silu : HasCudaKernel {
+struct Silu {
   static constexpr auto name = "silu";
+  static constexpr bool has_cuda_kernel = true;
   template <class T>
   VLA_HOST_DEVICE static T value(T x) {
     return x * logistic(x);
@@ -142,8 +152,9 @@ struct Silu : HasCudaKernel {
   }
 };
 
-struct Relu : HasCudaKernel {
+struct Relu {
   static constexpr auto name = "relu";
+  static constexpr bool has_cuda_kernel = true;
   // Written so that NaN stays NaN: an error must not be hidden.
   template <class T>
   VLA_HOST_DEVICE static T value(T x) {
@@ -155,8 +166,9 @@ struct Relu : HasCudaKernel {
   }
 };
 
-struct Gelu : HasCudaKernel {
+struct Gelu {
   static constexpr auto name = "gelu";
+  static constexpr bool has_cuda_kernel = true;
   template <class T>
   VLA_HOST_DEVICE static T cumulative(T x) {
     using std::erf;
@@ -175,8 +187,9 @@ struct Gelu : HasCudaKernel {
   }
 };
 
-struct GeluTanh : HasCudaKernel {
+struct GeluTanh {
   static constexpr auto name = "gelu_tanh";
+  static constexpr bool has_cuda_kernel = true;
   static constexpr double kScale = std::numbers::sqrt2 * std::numbers::inv_sqrtpi;
   static constexpr double kCubic = 0.044715;
   template <class T>
@@ -195,8 +208,9 @@ struct GeluTanh : HasCudaKernel {
   }
 };
 
-struct Elu : HasCudaKernel {
+struct Elu {
   static constexpr auto name = "elu";
+  static constexpr bool has_cuda_kernel = true;
   template <class T>
   VLA_HOST_DEVICE static T value(T x) {
     using std::expm1;
@@ -208,8 +222,9 @@ struct Elu : HasCudaKernel {
   }
 };
 
-struct EluPlusOne : HasCudaKernel {
+struct EluPlusOne {
   static constexpr auto name = "elu_plus_one";
+  static constexpr bool has_cuda_kernel = true;
   template <class T>
   VLA_HOST_DEVICE static T value(T x) {
     using std::exp;
@@ -222,8 +237,9 @@ struct EluPlusOne : HasCudaKernel {
   }
 };
 
-struct Softplus : HasCudaKernel {
+struct Softplus {
   static constexpr auto name = "softplus";
+  static constexpr bool has_cuda_kernel = true;
   // Split by sign so that exp never overflows.
   template <class T>
   VLA_HOST_DEVICE static T value(T x) {
@@ -236,8 +252,9 @@ struct Softplus : HasCudaKernel {
   }
 };
 
-struct Clamp : HasCudaKernel {
+struct Clamp {
   static constexpr auto name = "clamp";
+  static constexpr bool has_cuda_kernel = true;
   double low = 0, high = 0;
   template <class T>
   VLA_HOST_DEVICE T value(T x) const {

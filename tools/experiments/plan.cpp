@@ -33,6 +33,12 @@ std::set<std::string> chosen_names(const char* option, const std::string& list,
   return names;
 }
 
+// "cuda" or "cuda:N", whether or not this machine has it.
+bool names_cuda_device(const std::string& device) {
+  if (!device.starts_with("cuda:")) return device == "cuda";
+  return device.size() > 5 && device.find_first_not_of("0123456789", 5) == std::string::npos;
+}
+
 void append(Words& words, const Words& more) {
   words.insert(words.end(), more.begin(), more.end());
 }
@@ -72,7 +78,8 @@ ExperimentPlan::ExperimentPlan(const Experiment& experiment, const ExperimentOpt
   check(options.steps >= 0, "--steps ", options.steps,
         " is not allowed; 1 or more, or 0 for what the experiment says");
   if (options_.program.empty()) options_.program = this_program().string();
-  cuda_ = !parse_device(options.device).is_cpu();
+  cuda_ = (options.dry_run && names_cuda_device(options.device)) ||
+          !parse_device(options.device).is_cpu();
   check(cuda_ || options.precision == "float32", "--precision ", options.precision,
         " is for CUDA devices, --device is ", options.device);
   // What the quick form leaves is no beginning of the real one.

@@ -15,6 +15,7 @@ namespace vla {
 
 struct ExperimentOptions {
   bool quick = false;
+  bool dry_run = false;  ///< nothing is run, so that the device need not be here
   std::string device = "cpu";
   std::string precision = "float32";  ///< of trainings on CUDA, see TrainOptions
   bool graph = true;                  ///< on CUDA, each step as one launch
