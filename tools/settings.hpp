@@ -40,6 +40,7 @@ struct TrainOptions {
   double until = 0;  ///< stop once the held-out accuracy reaches it; 0: never
   Index report_every = 50;
   Index checkpoint_every = 500;
+  Index ranks = 1;  ///< processes, each with a batch of its own; not chosen, but found (mpirun)
 };
 
 /// Calls `see(name, value, description)` for every setting of the task.
@@ -145,6 +146,7 @@ void visit_settings(TrainOptions& options, See&& see) {
   visit_task_settings(options.data, see);
   visit_model_settings(options, see);
   visit_training_settings(options, see);
+  see("ranks", options.ranks, "processes that learn together, each from --batch examples a step");
 }
 
 /// The words that an option allows, where they are few; nothing for another option. Those of models

@@ -42,6 +42,7 @@ int run_train(const CLI::App& app, Request& request) {
         "--config and --resume exclude each other: a resumed run keeps its settings");
   check(request.resume.empty() || request.out.empty() || request.resume == request.out, "--resume ",
         request.resume, " and --out ", request.out, " name different runs");
+  session.ranks = Communicator::world();
   session.directory = request.resume.empty() ? request.out : request.resume;
   TrainOptions options;
   if (session.resume) {
@@ -51,11 +52,13 @@ int run_train(const CLI::App& app, Request& request) {
   } else {
     options =
         chosen_settings(app, request.options, settings_in_file(request.config), request.config);
+    options.ranks = session.ranks.size();
     if (session.directory.empty())
       session.directory =
           concatenate("runs/", options.task, "-", options.model, "-seed", options.seed);
   }
-  Progress progress(std::cout, isatty(STDOUT_FILENO) != 0);
+  std::ostream nowhere(nullptr);
+  Progress progress(session.ranks.rank() == 0 ? std::cout : nowhere, isatty(STDOUT_FILENO) != 0);
   const TrainResult result = train(options, session, progress);
   return result.signal == 0 ? kDone : exit_code_of_signal(result.signal);
 }

@@ -26,9 +26,7 @@ int from_environment(std::initializer_list<const char*> names) {
   return -1;
 }
 
-int launched_rank() {
-  return from_environment({"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"});
-}
+int launched_rank() { return from_environment({"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"}); }
 // PMIx tells no size: whether there are others is then for MPI to say.
 bool launched_alone() {
   const int size = from_environment({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"});
@@ -96,6 +94,8 @@ double Communicator::sum(double x) const {
   return x;
 }
 
+double Communicator::largest(double x) const { return ranks_ ? ranks_->largest(x) : x; }
+
 PendingSum Communicator::begin_sum(Tensor& x) const {
   check_numbers("sum over ranks", x);
   PendingSum pending;
@@ -108,8 +108,7 @@ PendingSum Communicator::begin_sum(Tensor& x) const {
 
 void Communicator::exclusive_sum(Tensor& x) const {
   check_numbers("exclusive sum over ranks", x);
-  if (ranks_)
-    on_host(x, [&](void* data) { ranks_->exclusive_sum(data, x.elements(), x.dtype()); });
+  if (ranks_) on_host(x, [&](void* data) { ranks_->exclusive_sum(data, x.elements(), x.dtype()); });
   if (rank() == 0) x.fill(0);  // MPI leaves it as it was
 }
 

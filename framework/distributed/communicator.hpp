@@ -66,7 +66,9 @@ class Communicator {
   void sum(Tensor& x) const;
   /// The same for a number.
   double sum(double x) const;
-  /// Begins it. x is not to be read or changed before it is finished.
+  /// The largest of the numbers that the ranks give.
+  double largest(double x) const;
+  /// Begins a sum. x is not to be read or changed before it is finished.
   PendingSum begin_sum(Tensor& x) const;
   /// x <- the sum of x over the ranks before this one; 0 on rank 0.
   void exclusive_sum(Tensor& x) const;

@@ -48,8 +48,7 @@ class MpiPending : public PendingMessage {
 class MpiRanks : public Ranks {
  public:
   explicit MpiRanks(MPI_Comm communicator) : communicator_(communicator) {
-    check_mpi("MPI_Comm_set_errhandler",
-              MPI_Comm_set_errhandler(communicator_, MPI_ERRORS_RETURN));
+    check_mpi("MPI_Comm_set_errhandler", MPI_Comm_set_errhandler(communicator_, MPI_ERRORS_RETURN));
     check_mpi("MPI_Comm_rank", MPI_Comm_rank(communicator_, &rank_));
     check_mpi("MPI_Comm_size", MPI_Comm_size(communicator_, &size_));
   }
@@ -79,12 +78,16 @@ class MpiRanks : public Ranks {
                                                 type_of(dtype), MPI_SUM, communicator_));
     });
   }
+  double largest(double number) override {
+    check_mpi("largest of ranks",
+              MPI_Allreduce(MPI_IN_PLACE, &number, 1, MPI_DOUBLE, MPI_MAX, communicator_));
+    return number;
+  }
   std::unique_ptr<PendingMessage> begin_sum(void* numbers, Index count, DType dtype) override {
     check(count <= kMost, "sum over ranks: ", count, " numbers at once; at most ", kMost);
     MPI_Request request = MPI_REQUEST_NULL;
-    check_mpi("sum over ranks",
-              MPI_Iallreduce(MPI_IN_PLACE, numbers, static_cast<int>(count), type_of(dtype),
-                             MPI_SUM, communicator_, &request));
+    check_mpi("sum over ranks", MPI_Iallreduce(MPI_IN_PLACE, numbers, static_cast<int>(count),
+                                               type_of(dtype), MPI_SUM, communicator_, &request));
     return std::make_unique<MpiPending>(request);
   }
   void exclusive_sum(void* numbers, Index count, DType dtype) override {
@@ -140,8 +143,7 @@ class Job {
   Job() {
     if (has_begun()) return;
     int provided = 0;
-    check_mpi("MPI_Init_thread",
-              MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided));
+    check_mpi("MPI_Init_thread", MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided));
     ours_ = true;
   }
   ~Job() {

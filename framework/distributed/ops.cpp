@@ -36,9 +36,9 @@ Tensor earlier_tokens_gradient(const Tensor& upstream, const Shape& shape,
   if (next < ranks.size()) ranks.receive(sent, next);
   if (ranks.rank() > 0) {
     Tensor before = upstream.clone();
-    before.accumulate(joined(Tensor::zeros(upstream.shape().with(1, own), upstream.dtype(),
-                                           upstream.device()),
-                             tokens(sent, 0, count - own)));
+    before.accumulate(
+        joined(Tensor::zeros(upstream.shape().with(1, own), upstream.dtype(), upstream.device()),
+               tokens(sent, 0, count - own)));
     ranks.send(before, ranks.rank() - 1);
   }
   return joined(Tensor::zeros(shape.with(1, time - own), upstream.dtype(), upstream.device()),

@@ -26,6 +26,7 @@ class Ranks {
   virtual std::shared_ptr<Ranks> reversed() = 0;
   virtual std::shared_ptr<Ranks> separate() = 0;
   virtual void sum(void* numbers, Index count, DType dtype) = 0;
+  virtual double largest(double number) = 0;
   virtual std::unique_ptr<PendingMessage> begin_sum(void* numbers, Index count, DType dtype) = 0;
   virtual void exclusive_sum(void* numbers, Index count, DType dtype) = 0;
   virtual void broadcast(std::byte* bytes, std::size_t count, int from) = 0;

@@ -136,8 +136,8 @@ Var memory_of(const Var& sums, const Var& penalty, const Tensor& inverse, CallSi
 }
 
 // y_t = (M_0 + sum of beta u u^T up to t)^-1 u_t for the keys u, with the gradient of M_0, which is
-// -sum over t of h_t y_t^T (symmetric part) with h the gradient of the vectors that A is applied to.
-// inverse_penalty knows h and takes M_0 as a constant: so the vectors pass a node of their own.
+// -sum over t of h_t y_t^T (symmetric part) with h the gradient of the vectors that A is applied
+// to. inverse_penalty knows h and takes M_0 as a constant: so the vectors pass a node of their own.
 Var apply_inverse(const LeastSquaresInputs& in, const Var& penalty, const Tensor& inverse,
                   CallSite site) {
   const auto output = std::make_shared<Tensor>();
@@ -148,8 +148,8 @@ Var apply_inverse(const LeastSquaresInputs& in, const Var& penalty, const Tensor
         return {at.gradient(), (-0.5 * (sum + permute(sum, {0, 1, 3, 2}))).value()};
       },
       site);
-  const Tensor &m = penalty.value(), kept = Tensor::full(m.shape().without(3).without(2), 1,
-                                                         DType::float64, m.device());
+  const Tensor &m = penalty.value(),
+               kept = Tensor::full(m.shape().without(3).without(2), 1, DType::float64, m.device());
   const InversePenaltyResult solved = inverse_penalty(
       vectors, {.directions = in.key, .weights = in.weight, .lambda0 = detach(in.lambda0)},
       {.initial = {.penalty = m, .inverse = inverse, .kept = kept}}, site);
@@ -170,8 +170,7 @@ Var sequence_parallel_least_squares(const LeastSquaresInputs& in, const Communic
   const Var penalty = add(slice(before, 2, 0, d, site),
                           mul(lambda0, Var(identity(d, in.key.device())), site), site);
   const Tensor inverse = inverses(penalty.value());
-  const Var memory =
-      memory_of(slice(before, 2, d, before.size(2), site), penalty, inverse, site);
+  const Var memory = memory_of(slice(before, 2, d, before.size(2), site), penalty, inverse, site);
   const Var alpha =
       scale_heads(apply_inverse(in, penalty, inverse, site), cast(in.weight, dtype, site), site);
   return delta_rule({.query = in.query,

@@ -21,7 +21,5 @@ RankCases sequence_parallel_cases();
 
 /// The largest difference between elements of two tensors, of any type.
 double largest_difference(const Tensor& a, const Tensor& b);
-/// The norm of the difference over the norm of b.
-double relative_difference(const Tensor& a, const Tensor& b);
 
 }  // namespace vla

@@ -37,6 +37,7 @@ void collectives(const Communicator& ranks, const Words& words) {
   }
   check_value("reversed rank", ranks.reversed().rank(), n - 1 - r);
   check_value("a number's sum", ranks.sum(0.5), n * 0.5);
+  check_value("the largest", ranks.largest(-r), 0);
   check_value("a number from the last", ranks.broadcast(r + 0.5, n - 1), n - 0.5);
   Tensor tokens = Tensor::range(r, r + 4);
   ranks.broadcast(tokens, n - 1);
@@ -68,8 +69,8 @@ void ops(const Communicator& ranks, const Words&) {
   const Index first = r * (r - 1) / 2;
   constexpr Index kTail = 3;
   Tensor part({1, r, 1}, DType::float64);
-  for (Index i = 0; i < r; ++i) part.mutable_values<double>()[static_cast<std::size_t>(i)] =
-      static_cast<double>(first + i + 1);
+  for (Index i = 0; i < r; ++i)
+    part.mutable_values<double>()[static_cast<std::size_t>(i)] = static_cast<double>(first + i + 1);
   const Var p = Var::parameter(part);
   Tape second;
   const Var tail = tokens_of_earlier_ranks(p, kTail, ranks);
@@ -117,8 +118,8 @@ void refusals(const Communicator& ranks, const Words&) {
       action();
     } catch (const Error& error) {
       const std::string text = error.what();
-      check(text.find(part) != std::string::npos && text.find('\n') == std::string::npos, "'",
-            text, "' has no '", part, "'");
+      check(text.find(part) != std::string::npos && text.find('\n') == std::string::npos, "'", text,
+            "' has no '", part, "'");
       return;
     }
     fail("accepted: ", part);

@@ -43,7 +43,8 @@ Examples draw(Index rows, Index parts, int step, Rng& rng) {
 
 LanguageModel make(DType dtype, std::uint64_t seed) {
   Rng rng(seed);
-  const MixerConfig mixer{.attention = {.width = 32, .heads = 2, .deviation = 0.02, .dtype = dtype}};
+  const MixerConfig mixer{
+      .attention = {.width = 32, .heads = 2, .deviation = 0.02, .dtype = dtype}};
   return LanguageModel({.body = {.vocabulary = kVocabulary,
                                  .width = 32,
                                  .layers = 2,
@@ -109,7 +110,8 @@ void adamw_in_float64(const Communicator& ranks, const Words&) {
 void parts_of_a_model(const Communicator& ranks, const Words&) {
   std::vector<Parameter> all;
   for (const char* name : {"everywhere", "last", "nowhere"})
-    all.push_back({name, Var::parameter(Tensor::full({3}, ranks.rank() + 1, DType::float64), name)});
+    all.push_back(
+        {name, Var::parameter(Tensor::full({3}, ranks.rank() + 1, DType::float64), name)});
   DataParallel parallel(ranks, all);
   const bool last = ranks.rank() == ranks.size() - 1;
   Tape tape;

@@ -6,12 +6,6 @@
 namespace vla {
 namespace {
 
-double square_norm(const Tensor& x) {
-  double sum = 0;
-  for (double value : x.values<double>()) sum += value * value;
-  return sum;
-}
-
 Tensor difference(const Tensor& a, const Tensor& b) {
   check(a.shape() == b.shape(), "shapes ", a.shape(), " and ", b.shape());
   Tensor result = a.to(DType::float64).clone();
@@ -28,11 +22,6 @@ double largest_difference(const Tensor& a, const Tensor& b) {
   for (double value : difference(a, b).values<double>())
     largest = std::isnan(value) ? HUGE_VAL : std::max(largest, std::abs(value));
   return largest;
-}
-
-double relative_difference(const Tensor& a, const Tensor& b) {
-  const double norm = square_norm(b.to(DType::float64));
-  return std::sqrt(square_norm(difference(a, b)) / (norm > 0 ? norm : 1));
 }
 
 }  // namespace vla
