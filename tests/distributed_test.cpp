@@ -1,11 +1,9 @@
 // Several processes are one: what they sum, what they learn, and how they end. The checks are made
 // in the processes, by tests/ranks.
 #include "framework/distributed/data_parallel.hpp"
-#include "framework/file.hpp"
-#include "framework/ops/arithmetic.hpp"
+#include "framework/ops/pointwise.hpp"
 #include "framework/ops/reduce.hpp"
 #include "framework/safetensors.hpp"
-#include "models/models.hpp"
 #include "tests/compare.hpp"
 #include "tests/error_of.hpp"
 #include "tests/mpirun.hpp"
@@ -172,6 +170,23 @@ BOOST_AUTO_TEST_CASE(wrong_settings_are_told_once, *utf::precondition(has_mpirun
   BOOST_TEST(outcome.code == 2);
   BOOST_TEST(lines_with(outcome.errors, "vla: ") == 1);
   check_contains(outcome.errors, "vla: rank 0: --batch 0 is not allowed; 1 or more\n");
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+// A sequence of 65,536 tokens: the numbers of one process, in a share of its memory. Run by
+// tools/soak alone.
+BOOST_AUTO_TEST_SUITE(long_sequence_parallel)
+
+BOOST_AUTO_TEST_CASE(the_memory_of_a_rank_falls_with_their_number,
+                     *boost::unit_test::precondition(has_mpirun())) {
+  for (int ranks : {2, 4}) {
+    const Place place;
+    const Outcome outcome =
+        run_job(place, ranks, quoted(VLA_RANKS_PROGRAM) + " long_sequence 65536");
+    BOOST_TEST_MESSAGE(outcome.out);
+    BOOST_TEST_CONTEXT(outcome.out << outcome.errors) BOOST_TEST(outcome.code == 0);
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,5 +1,6 @@
 // Training on several ranks is training on one with all of their examples.
 #include <algorithm>
+#include <chrono>
 #include <iostream>
 
 #include "framework/distributed/data_parallel.hpp"
@@ -125,12 +126,41 @@ void parts_of_a_model(const Communicator& ranks, const Words&) {
   check(all[2].variable.value().at<double>({0}) == 1, "not the values of rank 0");
 }
 
+// Not a test: what it is worth that gradients travel while backward makes others.
+void time_of_overlap(const Communicator& ranks, const Words&) {
+  Rng rng(1);
+  const MixerConfig mixer{.attention = {.width = 256, .heads = 4}};
+  LanguageModel model(
+      {.body = {.vocabulary = 64, .width = 256, .layers = 6, .hidden = 1024, .positions = 64}},
+      mixer_factory("vla", mixer), rng);
+  DataParallel with(ranks, parameters(model)),
+      without(ranks, parameters(model), {.overlap = false});
+  const Tensor tokens = Tensor::zeros({4, 64}, DType::int64);
+  std::vector<double> seconds[2];
+  for (int step = 0; step < 42; ++step) {
+    Tape tape;
+    const Var loss = cross_entropy(model(tokens), tokens);
+    ranks.sum(0);  // begin together
+    const auto begin = std::chrono::steady_clock::now();
+    (step % 2 == 0 ? with : without).backward(tape, loss, 1.0 / ranks.size());
+    const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
+    if (step >= 2) seconds[step % 2].push_back(passed.count() * 1000);
+  }
+  for (auto& times : seconds) std::ranges::sort(times);
+  if (ranks.rank() == 0)
+    std::cout << parameter_count(model) << " parameters, " << with.buckets()
+              << " buckets; backward with overlap " << seconds[0][10] << " ms (least "
+              << seconds[0][0] << "), without " << seconds[1][10] << " ms (least " << seconds[1][0]
+              << ")" << std::endl;
+}
+
 }  // namespace
 
 RankCases data_parallel_cases() {
   return {{"sgd_in_float32", sgd_in_float32},
           {"adamw_in_float64", adamw_in_float64},
-          {"parts_of_a_model", parts_of_a_model}};
+          {"parts_of_a_model", parts_of_a_model},
+          {"time_of_overlap", time_of_overlap}};
 }
 
 }  // namespace vla
