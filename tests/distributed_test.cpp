@@ -170,6 +170,9 @@ BOOST_AUTO_TEST_CASE(wrong_settings_are_told_once, *utf::precondition(has_mpirun
   BOOST_TEST(outcome.code == 2);
   BOOST_TEST(lines_with(outcome.errors, "vla: ") == 1);
   check_contains(outcome.errors, "vla: rank 0: --batch 0 is not allowed; 1 or more\n");
+  const Outcome unknown = run_job(place, 2, train("train --pear 0"));
+  BOOST_TEST(unknown.code == 2);
+  BOOST_TEST(lines_with(unknown.errors, "vla: ") == 1);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

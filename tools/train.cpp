@@ -58,7 +58,8 @@ int run_train(const CLI::App& app, Request& request) {
           concatenate("runs/", options.task, "-", options.model, "-seed", options.seed);
   }
   std::ostream nowhere(nullptr);
-  Progress progress(session.ranks.rank() == 0 ? std::cout : nowhere, isatty(STDOUT_FILENO) != 0);
+  const bool terminal = session.ranks.size() == 1 && isatty(STDOUT_FILENO) != 0;  // or mpirun's
+  Progress progress(session.ranks.rank() == 0 ? std::cout : nowhere, terminal);
   const TrainResult result = train(options, session, progress);
   return result.signal == 0 ? kDone : exit_code_of_signal(result.signal);
 }

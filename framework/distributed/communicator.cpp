@@ -178,13 +178,17 @@ void PendingSum::finish() {
 int end_job(const std::string& program, const std::string& message, int code) {
   const int rank = launched_rank();
   const bool several = rank >= 0 && !launched_alone();
-  // Where all fail alike, rank 0 ends the others while they wait.
-  if (several && rank > 0) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  bool begun = false;
+  if constexpr (kMpiBuild) begun = mpi_has_begun();
+  // Where all fail alike, rank 0 ends the others while they wait; before MPI has begun that is left
+  // to the launcher, which takes its time.
+  if (several && rank > 0)
+    std::this_thread::sleep_for(std::chrono::milliseconds(begun ? 300 : 3000));
   std::cerr << concatenate(program, ": ", several ? concatenate("rank ", rank, ": ") : "", message,
                            "\n")
             << std::flush;
   if constexpr (kMpiBuild)
-    if (several) mpi_abort(code);
+    if (several && begun) mpi_abort(code);
   return code;
 }
 

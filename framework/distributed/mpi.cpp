@@ -130,24 +130,17 @@ class MpiRanks : public Ranks {
   std::shared_ptr<Ranks> reversed_;
 };
 
-bool has_begun() {
-  int begun = 0, ended = 0;
-  MPI_Initialized(&begun);
-  MPI_Finalized(&ended);
-  return begun && !ended;
-}
-
 // MPI from here to the program's end, unless the program has begun it by itself.
 class Job {
  public:
   Job() {
-    if (has_begun()) return;
+    if (mpi_has_begun()) return;
     int provided = 0;
     check_mpi("MPI_Init_thread", MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided));
     ours_ = true;
   }
   ~Job() {
-    if (ours_ && has_begun()) MPI_Finalize();
+    if (ours_ && mpi_has_begun()) MPI_Finalize();
   }
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;
@@ -163,8 +156,13 @@ std::shared_ptr<Ranks> mpi_world() {
   return MpiRanks(MPI_COMM_WORLD).separate();
 }
 
-void mpi_abort(int code) {
-  if (has_begun()) MPI_Abort(MPI_COMM_WORLD, code);
+bool mpi_has_begun() {
+  int begun = 0, ended = 0;
+  MPI_Initialized(&begun);
+  MPI_Finalized(&ended);
+  return begun && !ended;
 }
+
+void mpi_abort(int code) { MPI_Abort(MPI_COMM_WORLD, code); }
 
 }  // namespace vla

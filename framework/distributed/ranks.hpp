@@ -36,7 +36,9 @@ class Ranks {
 
 /// All processes of the job; MPI begins with the first call.
 std::shared_ptr<Ranks> mpi_world();
-/// Ends every process of the job, if MPI has begun; returns otherwise.
+/// Whether MPI has begun and not ended yet.
+bool mpi_has_begun();
+/// Ends every process of the job, once MPI has begun.
 void mpi_abort(int code);
 
 }  // namespace vla
