@@ -1,5 +1,6 @@
 #include "models/attention.hpp"
 
+#include "framework/distributed/ops.hpp"
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/pointwise.hpp"
 #include "framework/ops/shaping.hpp"
@@ -36,7 +37,11 @@ Var HeadProjection::operator()(const Var& x, const Carry& carry) const {
   check(x.value().rank() == 3 && x.size(2) == linear.weight.size(1), "attention: x has shape ",
         x.shape(), "; (B, T, ", linear.weight.size(1), ") is needed");
   Var y = linear(x);
-  if (convolution && carry.streams()) {
+  if (convolution && carry.ranks()) {
+    const Index before = convolution->weight.size(1) - 1;
+    const Var all = concat({tokens_of_earlier_ranks(y, before, *carry.ranks()), y}, 1);
+    y = silu(slice((*convolution)(all), 1, before, all.size(1)));
+  } else if (convolution && carry.streams()) {
     const Index before = convolution->weight.size(1) - 1;
     Tensor tail = carry.take("tail", y.shape().with(1, before), y.dtype(), x.device());
     y = silu((*convolution)(y, tail));

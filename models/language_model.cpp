@@ -1,5 +1,6 @@
 #include "models/language_model.hpp"
 
+#include "framework/distributed/communicator.hpp"
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/matmul.hpp"
 #include "framework/ops/reduce.hpp"
@@ -77,12 +78,22 @@ Var SequenceModel::operator()(const Tensor& tokens, CallSite site) {
 
 Var SequenceModel::stream(const Tensor& tokens, StreamState& state) {
   check(tokens.rank() == 2, "model: tokens have shape ", tokens.shape(), "; (B, T) is needed");
-  return stream_block(state, tokens.size(1), [&](const Carry& carry) {
-    Var x = embed(tokens, carry.tokens());
-    for (std::size_t i = 0; i < blocks_.size(); ++i)
-      x = blocks_[i].advance(x, carry.within(concatenate("blocks.", i)));
-    return norm_(x);
-  });
+  return stream_block(state, tokens.size(1),
+                      [&](const Carry& carry) { return advance(tokens, carry); });
+}
+
+Var SequenceModel::split(const Tensor& tokens, const Communicator& ranks) {
+  check(tokens.rank() == 2, "model: tokens have shape ", tokens.shape(), "; (B, T) is needed");
+  Tensor before = Tensor::scalar(static_cast<double>(tokens.size(1)), DType::float64);
+  ranks.exclusive_sum(before);
+  return advance(tokens, Carry(ranks, static_cast<Index>(before.item())));
+}
+
+Var SequenceModel::advance(const Tensor& tokens, const Carry& carry) {
+  Var x = embed(tokens, carry.tokens());
+  for (std::size_t i = 0; i < blocks_.size(); ++i)
+    x = blocks_[i].advance(x, carry.within(concatenate("blocks.", i)));
+  return norm_(x);
 }
 
 void SequenceModel::visit(PartVisitor& parts) {
@@ -106,6 +117,10 @@ Var LanguageModel::operator()(const Tensor& tokens, CallSite site) {
 
 Var LanguageModel::stream(const Tensor& tokens, StreamState& state) {
   return logits(body_.stream(tokens, state));
+}
+
+Var LanguageModel::split(const Tensor& tokens, const Communicator& ranks) {
+  return logits(body_.split(tokens, ranks));
 }
 
 Var LanguageModel::logits(const Var& x) const {

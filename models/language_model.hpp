@@ -61,6 +61,10 @@ class SequenceModel {
   Var embed(const Tensor& tokens, Index before = 0) const;
   /// The same for the tokens (B, T) that follow those the state has seen: see Mixer::stream.
   Var stream(const Tensor& tokens, StreamState& state);
+  /// The same for this rank's part (B, T) of sequences that are split over ranks in order; T may
+  /// differ from rank to rank. All ranks together, with gradients as
+  /// sequence_parallel_least_squares has them. Throws Error for a mixer that needs whole sequences.
+  Var split(const Tensor& tokens, const Communicator& ranks);
   /// From the first to the last.
   std::vector<Block>& blocks() { return blocks_; }
   /// (vocabulary, width).
@@ -70,6 +74,8 @@ class SequenceModel {
   void visit(PartVisitor& parts);
 
  private:
+  Var advance(const Tensor& tokens, const Carry& carry);
+
   SequenceModelConfig config_;
   Embedding tokens_;
   std::optional<Embedding> positions_;
@@ -92,6 +98,9 @@ class LanguageModel {
   Var operator()(const Tensor& tokens, CallSite site = CallSite::here());
   /// The same for the tokens (B, T) that follow those the state has seen: see Mixer::stream.
   Var stream(const Tensor& tokens, StreamState& state);
+  /// The same for this rank's part (B, T) of sequences that are split over ranks: see
+  /// SequenceModel::split.
+  Var split(const Tensor& tokens, const Communicator& ranks);
   /// That of the body.
   const SequenceModelConfig& config() const { return body_.config(); }
   /// Where its parameters are.

@@ -17,6 +17,7 @@
 #include "models/vector_model.hpp"
 #include "models/vla/primitives.hpp"
 #include "models/vla/recursive_least_squares.hpp"
+#include "models/vla/sequence_parallel.hpp"
 #include "models/vla/vla.hpp"
 #include "models/vla/vla_v1.hpp"
 #include "models/vla/vla_v3.hpp"

@@ -38,10 +38,17 @@ struct Carry::Walk {
   std::set<std::string> taken = {};
 };
 
-Index Carry::tokens() const { return walk_ ? walk_->before.tokens : 0; }
+Index Carry::tokens() const { return walk_ ? walk_->before.tokens : earlier_; }
 
 Carry Carry::within(std::string_view name) const {
-  return walk_ ? Carry(walk_, concatenate(prefix_, name, ".")) : Carry();
+  Carry result = *this;
+  if (streams()) result.prefix_ = concatenate(prefix_, name, ".");
+  return result;
+}
+
+void Carry::check_not_split(std::string_view name) const {
+  check(ranks_ == nullptr, "sequences split over ranks: '", prefix_, name,
+        "' goes from block to block only; this kind of model needs whole sequences");
 }
 
 const Tensor* Carry::find(const std::string& name, const Shape& shape, DType dtype) const {
@@ -57,6 +64,7 @@ const Tensor* Carry::find(const std::string& name, const Shape& shape, DType dty
 
 Tensor Carry::take(std::string_view name, const Shape& shape, DType dtype,
                    std::optional<Device> device) const {
+  check_not_split(name);
   if (tokens() == 0) return {};
   const Tensor* part = find(concatenate(prefix_, name), shape, dtype);
   check(part != nullptr, "stream: the state has no '", prefix_, name, "'; it was left by another ",
@@ -66,12 +74,14 @@ Tensor Carry::take(std::string_view name, const Shape& shape, DType dtype,
 
 Tensor Carry::take_if_left(std::string_view name, const Shape& shape, DType dtype,
                            std::optional<Device> device) const {
+  check_not_split(name);
   if (tokens() == 0) return {};
   const Tensor* part = find(concatenate(prefix_, name), shape, dtype);
   return part ? part->to(device.value_or(part->device())) : Tensor();
 }
 
 void Carry::leave(std::string_view name, const Tensor& value) const {
+  check_not_split(name);
   if (walk_) walk_->after.parts.insert_or_assign(concatenate(prefix_, name), value);
 }
 

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "framework/device.hpp"
+#include "framework/distributed/communicator.hpp"
 #include "tests/optional.hpp"
 #include "tests/program.hpp"
 
@@ -288,6 +289,9 @@ BOOST_AUTO_TEST_CASE(a_component_that_is_missing_is_named) {
   const Outcome cuda = shell(place.path(), configure + "cuda");
   BOOST_TEST((cuda.code == 0) == kCudaBuild);
   if (!kCudaBuild) BOOST_TEST(holds(cuda.errors, "was built without CUDA"), cuda.errors);
+  const Outcome mpi = shell(place.path(), configure + "mpi");
+  BOOST_TEST((mpi.code == 0) == has_mpi());
+  if (!has_mpi()) BOOST_TEST(holds(mpi.errors, "was built without MPI"), mpi.errors);
   const Outcome unknown = shell(place.path(), configure + "opencl");
   BOOST_TEST(unknown.code != 0);
   BOOST_TEST(holds(unknown.errors, "opencl"), unknown.errors);

@@ -3,6 +3,7 @@
 #include <new>
 #include <vector>
 
+#include "framework/distributed/communicator.hpp"
 #include "framework/diverged.hpp"
 #include "tools/command_line.hpp"
 #include "tools/exit_code.hpp"
@@ -44,14 +45,13 @@ int main(int count, char** words) {
   } catch (const CLI::Success& request) {  // --help, --version
     return program.exit(request);
   } catch (const CLI::ParseError& error) {
-    std::cerr << "vla: " << vla::explain(program, error) << std::endl;
+    return vla::end_job("vla", vla::explain(program, error), vla::kRefused);
   } catch (const vla::Diverged& error) {
-    std::cerr << "vla: " << error.what() << std::endl;
-    return vla::kDiverged;
+    return vla::end_job("vla", error.what(), vla::kDiverged);
   } catch (const std::bad_alloc&) {
-    std::cerr << "vla: out of memory; try smaller sizes" << std::endl;
+    return vla::end_job("vla", "out of memory; try smaller sizes", vla::kRefused);
   } catch (const std::exception& error) {
-    std::cerr << "vla: " << error.what() << std::endl;
+    return vla::end_job("vla", error.what(), vla::kRefused);
   }
   return vla::kRefused;
 }

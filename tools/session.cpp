@@ -61,7 +61,9 @@ class Run {
   Metrics finish();
 
   Index steps() const { return training_->steps(); }
-  bool written() const { return !session_.directory.empty(); }
+  bool leads() const { return session_.ranks.rank() == 0; }
+  bool written() const { return leads() && !session_.directory.empty(); }
+  int signal() const { return signal_; }
   const RunDirectory& directory() const { return directory_; }
 
  private:
@@ -70,7 +72,15 @@ class Run {
   /// The checkpoint that was asked for; Error that names another if it is damaged.
   void load();
   bool reached(double accuracy) const { return options_.until > 0 && accuracy >= options_.until; }
-  Metrics report(const Training::Step& last_step, const Meter& stretch);
+  /// Returns the held-out accuracy.
+  double report(const Training::Step& last_step, const Meter& stretch);
+  /// What rank 0 does of it.
+  void evaluate(const Training::Step& last_step, const Meter& stretch);
+  /// A signal that some rank caught, 0 if none.
+  bool interrupted() {
+    signal_ = static_cast<int>(session_.ranks.largest(CatchInterrupts::signal()));
+    return signal_ != 0;
+  }
   void save();
   /// Numbers that some of the lines of metrics.jsonl have, by name.
   static void add(const std::vector<Measure>& measures, Metrics& line);
@@ -85,6 +95,7 @@ class Run {
   Stopwatch watch_;
   double elapsed_ = 0;  // training and evaluation in this session
   double earlier_ = 0;  // the same in the sessions before, up to their last report that is kept
+  int signal_ = 0;
   double accuracy_ = 0;
   double best_ = -1;      // accuracy of the report that best.safetensors is of
   double loss_ = 0;       // of the last report; on the CPU of the last step
@@ -95,7 +106,7 @@ void Run::open() {
   const bool goes_on = session_.resume && (directory_.names_checkpoint() ||
                                            std::filesystem::exists(directory_.checkpoint()));
   if (goes_on) check_same_run(options_, directory_.checkpoint());
-  training_ = std::make_unique<Training>(options_);
+  training_ = std::make_unique<Training>(options_, session_.ranks);
   if (goes_on) check_same_data(training_->task(), directory_.checkpoint());
   if (session_.resume) {
     if (goes_on)
@@ -103,14 +114,18 @@ void Run::open() {
     else
       progress_.say(fmt::format("{} has no checkpoint yet: it starts from step 0",
                                 directory_.path().string()));
-    directory_.keep_metrics_until(steps());
-    const std::vector<Metrics> before = directory_.metrics();
+    const auto first = static_cast<Index>(session_.ranks.broadcast(static_cast<double>(steps())));
+    check(steps() == first, directory_.path().string(), " is at step ", steps(),
+          " here and at step ", first, " for rank 0; all ranks need the same files");
+    if (leads()) directory_.keep_metrics_until(steps());
+    const std::vector<Metrics> before = leads() ? directory_.metrics() : std::vector<Metrics>{};
     for (const Metrics& line : before) best_ = std::max(best_, line.accuracy);
     if (!before.empty()) {
       accuracy_ = before.back().accuracy;
       const auto seconds = before.back().more.find("seconds");
       if (seconds != before.back().more.end()) earlier_ = seconds->second;
     }
+    accuracy_ = session_.ranks.broadcast(accuracy_);
   }
 }
 
@@ -136,10 +151,11 @@ void Run::begin() {
   if (written() && !session_.resume) directory_.create(options_);
   const OperatorForm form = training_->operator_form();
   progress_.say(fmt::format(
-      "{} on {}: {} parameters{}, {} x {} tokens a step, chance {:.3f}{}{}", options_.model,
+      "{} on {}: {} parameters{}, {}{} x {} tokens a step, chance {:.3f}{}{}", options_.model,
       options_.task, training_->parameters(),
       form == OperatorForm::automatic ? "" : fmt::format(", operators by {}", form_name(form)),
-      options_.batch, training_->task().length(), training_->task().chance(),
+      options_.ranks == 1 ? "" : fmt::format("{} ranks of ", options_.ranks), options_.batch,
+      training_->task().length(), training_->task().chance(),
       session_.resume ? fmt::format(", from step {}", steps() - 1) : "",
       options_.mixer.symbolic > 0
           ? ", not causal: the symbolic penalty normalises over later tokens"
@@ -162,7 +178,7 @@ bool Run::learn(Index last) {
     stretch.add(seconds);
     total_.add(seconds);
     if (report_due) {
-      done = reached(report(step, std::exchange(stretch, {})).accuracy);
+      done = reached(report(step, std::exchange(stretch, {})));
     } else {
       if (training_->device().is_cpu() || total_.steps == 1) loss_ = step.loss.item();
       progress_.update(line(loss_, stretch.per_second(training_->tokens_per_step())));
@@ -172,15 +188,21 @@ bool Run::learn(Index last) {
       save();
     }
     elapsed_ += watch_.lap();
-    if (CatchInterrupts::interrupted()) break;
+    if (interrupted()) break;
   }
   stretch.mean_loss(*training_, steps());
   if (written()) save();
+  interrupted();  // it may have come since
   return done;
 }
 
-Metrics Run::report(const Training::Step& last_step, const Meter& stretch) {
+double Run::report(const Training::Step& last_step, const Meter& stretch) {
   loss_ = stretch.mean_loss(*training_, steps());
+  if (leads()) evaluate(last_step, stretch);
+  return accuracy_ = session_.ranks.broadcast(accuracy_);
+}
+
+void Run::evaluate(const Training::Step& last_step, const Meter& stretch) {
   const Evaluation held_out = training_->report_evaluation();
   accuracy_ = held_out.accuracy;
   measures_ = measures_text(held_out.measures);
@@ -202,7 +224,6 @@ Metrics Run::report(const Training::Step& last_step, const Meter& stretch) {
   }
   best_ = std::max(best_, accuracy_);
   progress_.report(line(metrics.loss, metrics.tokens_per_second));
-  return metrics;
 }
 
 void Run::add(const std::vector<Measure>& measures, Metrics& line) {
@@ -249,6 +270,9 @@ Metrics Run::finish() {
 
 TrainResult train(const TrainOptions& options, const Session& session, Progress& progress) {
   check_settings(options);
+  check(options.ranks == session.ranks.size(), "the run is of ", options.ranks,
+        " ranks, this job has ", session.ranks.size(), "; mpirun -n ", options.ranks,
+        " vla train ... starts it");
   check(session.stop_at >= 0 && session.stop_at <= options.steps, "--stop-at ", session.stop_at,
         " is not allowed; 1 to ", options.steps, " (--steps), or 0 for never");
   Run run(options, session, progress);
@@ -265,14 +289,14 @@ TrainResult train(const TrainOptions& options, const Session& session, Progress&
   const Index last = session.stop_at > 0 ? session.stop_at : options.steps;
   const bool reached = run.learn(last);
   // Who asks it to stop does not want to wait for the last evaluation either.
-  if (const int signal = CatchInterrupts::signal();
-      signal != 0 || (!reached && run.steps() < options.steps)) {
+  if (const int signal = run.signal(); signal != 0 || (!reached && run.steps() < options.steps)) {
     progress.say(fmt::format(
         "{} at step {} of {}{}", signal == 0 ? "left" : "stopped", run.steps(), options.steps,
         run.written() ? "; go on with: vla train --resume " + run.directory().path().string()
                       : ""));
     return {run.steps(), std::nullopt, signal};
   }
+  if (!run.leads()) return {run.steps(), std::nullopt, 0};
   return {run.steps(), run.finish(), 0};
 }
 

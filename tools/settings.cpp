@@ -150,6 +150,7 @@ void check_settings(const TrainOptions& options) {
   check(options.warm_up < options.steps, "--warm-up ", options.warm_up,
         " is not allowed; less than --steps ", options.steps);
   check_between("report-every", options.report_every, 1, kMany);
+  check_between("ranks", options.ranks, 1, kMany);
   check_between("checkpoint-every", options.checkpoint_every, 0, kMany);
   check_between("keep", options.keep, 1, kMany);
   check_word("optimizer", options.optimizer);

@@ -46,6 +46,7 @@ struct TrainOptions {
   Index checkpoint_every = 500;
   Index keep = 1;          ///< checkpoints of so many saves
   bool keep_best = false;  ///< and that of the report with the highest held-out accuracy
+  Index ranks = 1;  ///< processes, each with a batch of its own; not chosen, but found (mpirun)
 };
 
 /// Calls `see(name, value, description)` for every setting of the task.
@@ -159,6 +160,7 @@ void visit_settings(TrainOptions& options, See&& see) {
   visit_task_settings(options.data, see);
   visit_model_settings(options, see);
   visit_training_settings(options, see);
+  see("ranks", options.ranks, "processes that learn together, each from --batch examples a step");
 }
 
 /// The words that an option allows, where they are few; nothing for another option. Those of models

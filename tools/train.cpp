@@ -56,6 +56,7 @@ int run_train(const CLI::App& app, Request& request) {
         "--config and --resume exclude each other: a resumed run keeps its settings");
   check(request.resume.empty() || request.out.empty() || request.resume == request.out, "--resume ",
         request.resume, " and --out ", request.out, " name different runs");
+  session.ranks = Communicator::world();
   session.directory = request.resume.empty() ? request.out : request.resume;
   TrainOptions options;
   if (session.resume) {
@@ -65,11 +66,14 @@ int run_train(const CLI::App& app, Request& request) {
   } else {
     options =
         chosen_settings(app, request.options, settings_in_file(request.config), request.config);
+    options.ranks = session.ranks.size();
     if (session.directory.empty())
       session.directory =
           concatenate("runs/", options.task, "-", options.model, "-seed", options.seed);
   }
-  Progress progress(std::cout, isatty(STDOUT_FILENO) != 0);
+  std::ostream nowhere(nullptr);
+  const bool terminal = session.ranks.size() == 1 && isatty(STDOUT_FILENO) != 0;  // or mpirun's
+  Progress progress(session.ranks.rank() == 0 ? std::cout : nowhere, terminal);
   const TrainResult result = train(options, session, progress);
   return result.signal == 0 ? kDone : exit_code_of_signal(result.signal);
 }

@@ -157,18 +157,22 @@ void check_same_data(const Task& task, const std::filesystem::path& checkpoint) 
         ", which are now ", task.fingerprint());
 }
 
-Training::Training(const TrainOptions& options)
+Training::Training(const TrainOptions& options, const Communicator& ranks)
     : options_(checked(options)),
       device_(parse_device(options.device)),
       task_(make_task(options)),
       model_(on(device_, make_model(options, *task_))),
       parameter_count_(parameter_count(model_)),
+      ranks_(ranks),
+      parallel_(ranks, vla::parameters(model_)),
       optimizer_(make_optimizer(options, vla::parameters(model_))),
       schedule_{Schedule::Kind::cosine, options.warm_up, options.steps, 0},
       batches_(run_rng(options.seed, RunStream::batches).state()) {
   check(!device_.is_cpu() || (options.precision == "float32" && !options.graph), "--device ",
         options.device, " is the CPU here, where --precision ", options.precision,
         options.graph ? " and --graph are" : " is", " not to be had");
+  check(ranks.size() == 1 || !options.graph, "--graph is for one process, this job has ",
+        ranks.size());
   set_matmul_precision(options.precision == "tf32" ? MatmulPrecision::tf32
                                                    : MatmulPrecision::float32);
 }
@@ -189,26 +193,44 @@ void Training::learn() {
   Tape tape;
   const Var loss = cross_entropy(model_(tokens_), targets_);
   loss_ = loss.value();
-  if (device_.is_cpu()) check_finite(loss_.item(), steps());
-  gradient_norm_ = optimizer_->move(tape.backward(loss), loss_);
+  if (device_.is_cpu() && ranks_.size() == 1) check_finite(loss_.item(), steps());
+  const Gradients gradients = ranks_.size() == 1 ? tape.backward(loss) : learn_together(tape, loss);
+  gradient_norm_ = optimizer_->move(gradients, loss_);
+}
+
+// With loss_ that of all ranks, so that what is decided by it is decided alike.
+Gradients Training::learn_together(Tape& tape, const Var& loss) {
+  const Tensor targets = targets_.to(Device{});
+  const auto all = targets.values<Index>();
+  const Index ignored = std::ranges::count(all, CrossEntropyOptions().ignore_index);
+  const auto [mean, share] =
+      parallel_.mean(loss, static_cast<double>(targets.elements() - ignored));
+  loss_ = Tensor::scalar(mean, loss_.dtype(), device_);
+  check_finite(mean, steps());
+  return parallel_.backward(tape, loss, share);
 }
 
 // On a GPU the processor has time to draw ahead. On the CPU drawing would take it from learning.
 Batch Training::next_batch() {
   if (!device_.is_cpu()) {
-    if (!prefetch_) prefetch_ = std::make_unique<Prefetch>(*task_, options_.batch, batches_);
+    if (!prefetch_) prefetch_ = std::make_unique<Prefetch>(*task_, all_rows(), batches_);
     Batch batch = prefetch_->next();
     batches_ = prefetch_->state();
     return batch;
   }
   Rng rng(batches_);
-  Batch batch = task_->sample(options_.batch, rng);
+  Batch batch = task_->sample(all_rows(), rng);
   batches_ = rng.state();
   return batch;
 }
 
 Training::Step Training::step() {
-  const Batch batch = next_batch();
+  Batch batch = next_batch();
+  if (ranks_.size() > 1)
+    for (Tensor* part : {&batch.tokens, &batch.targets})
+      *part =
+          slice(Var(*part), 0, options_.batch * ranks_.rank(), options_.batch * (ranks_.rank() + 1))
+              .value();
   if (tokens_.defined() && tokens_.shape() == batch.tokens.shape()) {
     tokens_.copy_from(batch.tokens);
     targets_.copy_from(batch.targets);
@@ -266,7 +288,7 @@ std::optional<std::size_t> Training::state_bytes() {
 void Training::save(const std::filesystem::path& checkpoint) const {
   save_checkpoint(checkpoint, optimizer_->parameters(), optimizer_.get(),
                   {.step = steps(),
-                   .data_position = steps() * options_.batch,
+                   .data_position = steps() * all_rows(),
                    .random = {{"batches", batches_}},
                    .notes = {{"config", to_json(options_)},
                              {"data", task_->fingerprint()},

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "framework/cuda/graph.hpp"
+#include "framework/distributed/data_parallel.hpp"
 #include "framework/optim/optimizer.hpp"
 #include "framework/optim/schedule.hpp"
 #include "tasks/prefetch.hpp"
@@ -68,8 +69,9 @@ void check_same_data(const Task& task, const std::filesystem::path& checkpoint);
 /// A training under way: everything that a checkpoint holds.
 class Training {
  public:
-  /// Throws Error for settings that are not allowed; nothing is written.
-  explicit Training(const TrainOptions& options);
+  /// The part of this process where several learn together; else all of it. Throws Error for
+  /// settings that are not allowed; nothing is written.
+  explicit Training(const TrainOptions& options, const Communicator& ranks = {});
 
   /// Loss and norm are scalars where the model is: on CUDA, reading them waits for the step.
   struct Step {
@@ -77,8 +79,10 @@ class Training {
     Tensor gradient_norm;  ///< before clipping; 0 when clipping is off
     double rate = 0;
   };
-  /// Draws a batch and learns from it. Throws Diverged if the loss is not finite and --non-finite
-  /// says so; on CUDA that is for the reader to see, with check_finite.
+  /// Draws a batch and learns from it: of several ranks each from its rows of the batch that one
+  /// process with a batch of all of them would draw, and all have the loss and norm of the whole.
+  /// Throws Diverged if the loss is not finite and --non-finite says so; on CUDA that is for the
+  /// reader to see, with check_finite.
   Step step();
   /// The same for a loss that was read later.
   void check_finite(double loss, Index step) const;
@@ -102,20 +106,24 @@ class Training {
   OperatorForm operator_form() {
     return model_.body().blocks().front().mixer->form(task_->length());
   }
-  Index tokens_per_step() const { return options_.batch * task_->length(); }
+  Index tokens_per_step() const { return all_rows() * task_->length(); }
 
   void save(const std::filesystem::path& checkpoint) const;
   void load(const std::filesystem::path& checkpoint);
 
  private:
+  Index all_rows() const { return options_.batch * ranks_.size(); }
   Batch next_batch();
   void learn();
+  Gradients learn_together(Tape& tape, const Var& loss);
 
   TrainOptions options_;
   Device device_;
   std::unique_ptr<Task> task_;
   LanguageModel model_;
   Index parameter_count_;
+  Communicator ranks_;
+  DataParallel parallel_;
   std::unique_ptr<Optimizer> optimizer_;
   Index skipped_before_ = 0;  // in earlier sessions
   Schedule schedule_;

@@ -12,29 +12,6 @@ namespace {
 
 constexpr Index kRenewPeriod = 64;  // tokens after which steps form A anew: more than kFewTokens
 
-void check_inputs(const LeastSquaresInputs& in) {
-  for (const Var* part : {&in.query, &in.key, &in.value, &in.weight, &in.lambda0})
-    check(part->defined(),
-          "recursive_least_squares: query, key, value, weight and lambda0 are needed");
-  const Shape &k = in.key.shape(), &v = in.value.shape();
-  check(k.rank() == 4, "recursive_least_squares: key has shape ", k, "; (B, T, H, d) is needed");
-  check(in.query.shape() == k, "recursive_least_squares: query ", in.query.shape(),
-        " does not fit key ", k);
-  check(v.rank() == 4 && v.without(-1) == k.without(-1), "recursive_least_squares: value ", v,
-        " does not fit key ", k);
-  check(in.weight.shape() == k.without(-1), "recursive_least_squares: weight ", in.weight.shape(),
-        " does not fit key ", k);
-  check(in.lambda0.shape() == Shape({k[2]}), "recursive_least_squares: lambda0 ",
-        in.lambda0.shape(), " is not (", k[2], ")");
-  for (const Var* part : {&in.query, &in.value})
-    check(part->dtype() == in.key.dtype(), "recursive_least_squares: queries, keys and values are ",
-          in.query.dtype(), ", ", in.key.dtype(), " and ", in.value.dtype(),
-          "; one type is needed");
-  for (const Var* part : {&in.query, &in.value, &in.weight, &in.lambda0})
-    check(part->device() == in.key.device(), "recursive_least_squares: inputs are on ",
-          in.key.device(), " and ", part->device(), "; one device is needed");
-}
-
 cuda::LeastSquaresSizes sizes_of(const LeastSquaresInputs& in) {
   const Shape& k = in.key.shape();
   return {k[0], k[1], k[2], static_cast<int>(k[3]), static_cast<int>(in.value.size(3))};
@@ -139,6 +116,29 @@ std::vector<Tensor> gradients(const cuda::LeastSquaresSizes& n, const BackwardCo
 
 }  // namespace
 
+void check_least_squares(const LeastSquaresInputs& in) {
+  for (const Var* part : {&in.query, &in.key, &in.value, &in.weight, &in.lambda0})
+    check(part->defined(),
+          "recursive_least_squares: query, key, value, weight and lambda0 are needed");
+  const Shape &k = in.key.shape(), &v = in.value.shape();
+  check(k.rank() == 4, "recursive_least_squares: key has shape ", k, "; (B, T, H, d) is needed");
+  check(in.query.shape() == k, "recursive_least_squares: query ", in.query.shape(),
+        " does not fit key ", k);
+  check(v.rank() == 4 && v.without(-1) == k.without(-1), "recursive_least_squares: value ", v,
+        " does not fit key ", k);
+  check(in.weight.shape() == k.without(-1), "recursive_least_squares: weight ", in.weight.shape(),
+        " does not fit key ", k);
+  check(in.lambda0.shape() == Shape({k[2]}), "recursive_least_squares: lambda0 ",
+        in.lambda0.shape(), " is not (", k[2], ")");
+  for (const Var* part : {&in.query, &in.value})
+    check(part->dtype() == in.key.dtype(), "recursive_least_squares: queries, keys and values are ",
+          in.query.dtype(), ", ", in.key.dtype(), " and ", in.value.dtype(),
+          "; one type is needed");
+  for (const Var* part : {&in.query, &in.value, &in.weight, &in.lambda0})
+    check(part->device() == in.key.device(), "recursive_least_squares: inputs are on ",
+          in.key.device(), " and ", part->device(), "; one device is needed");
+}
+
 bool has_fused_least_squares(const LeastSquaresInputs& in) {
   if (in.key.size(1) <= kFewTokens) return false;
   return on_device(
@@ -150,7 +150,7 @@ bool has_fused_least_squares(const LeastSquaresInputs& in) {
 }
 
 LeastSquaresResult composed_least_squares(const LeastSquaresInputs& in, CallSite site) {
-  check_inputs(in);
+  check_least_squares(in);
   const InversePenaltyResult solved = inverse_penalty(
       in.key, {.directions = in.key, .weights = in.weight, .lambda0 = in.lambda0}, {}, site);
   const Var alpha = scale_heads(solved.output, cast(in.weight, in.key.dtype(), site), site);
@@ -160,7 +160,7 @@ LeastSquaresResult composed_least_squares(const LeastSquaresInputs& in, CallSite
 }
 
 LeastSquaresResult recursive_least_squares(const LeastSquaresInputs& in, CallSite site) {
-  check_inputs(in);
+  check_least_squares(in);
   if (!has_fused_least_squares(in)) return composed_least_squares(in, site);
   const cuda::LeastSquaresSizes n = sizes_of(in);
   const Device device = in.key.device();
@@ -203,7 +203,7 @@ bool has_least_squares_steps(const LeastSquaresInputs& in) {
 
 LeastSquaresSteps least_squares_steps(const LeastSquaresInputs& in,
                                       const LeastSquaresState& initial) {
-  check_inputs(in);
+  check_least_squares(in);
   check(has_least_squares_steps(in), "least_squares_steps: there are none for ", in.key.dtype(),
         " keys ", in.key.shape(), " and values ", in.value.shape(), " on ", in.key.device(),
         ", or a tape records them");

@@ -50,6 +50,9 @@ LeastSquaresResult recursive_least_squares(const LeastSquaresInputs& inputs,
 LeastSquaresResult composed_least_squares(const LeastSquaresInputs& inputs,
                                           CallSite site = CallSite::here());
 
+/// Throws Error for shapes, types and devices that do not fit.
+void check_least_squares(const LeastSquaresInputs& inputs);
+
 /// Whether there are kernels for such inputs: on CUDA, more than kFewTokens tokens, and widths of
 /// at most 128 in bfloat16 and 64 in float32 (as the device's shared memory allows).
 bool has_fused_least_squares(const LeastSquaresInputs& inputs);

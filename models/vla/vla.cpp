@@ -4,6 +4,7 @@
 #include "framework/ops/pointwise.hpp"
 #include "models/carried.hpp"
 #include "models/vla/carried_penalty.hpp"
+#include "models/vla/sequence_parallel.hpp"
 
 namespace vla {
 namespace {
@@ -83,6 +84,13 @@ Var Vla::advance(const Var& x, const Carry& carry) {
   const bool least_squares = options_.penalty == PenaltyKind::key && !options_.forget &&
                              options_.restore_period == 0 &&
                              options_.form == OperatorForm::automatic;
+  if (carry.ranks()) {
+    check(
+        least_squares,
+        "vla: sequences are split over ranks by exact VLA with its usual penalty alone: the key's, "
+        "without forgetting and restorations, and with the operators' form left to them");
+    return project(sequence_parallel_least_squares(inputs, *carry.ranks()));
+  }
   if (least_squares && carry.streams() && has_least_squares_steps(inputs)) {
     const LeastSquaresSteps steps =
         least_squares_steps(inputs, carried_least_squares(inputs, carry));

@@ -3,13 +3,13 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(vla_cmake_folder ${CMAKE_INSTALL_LIBDIR}/cmake/vla)
 
-install(TARGETS vla_settings vla_framework vla_models vla_tasks EXPORT vla
+install(TARGETS vla_settings vla_framework vla_distributed vla_models vla_tasks EXPORT vla
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
-foreach(part settings framework models tasks)
+foreach(part settings framework distributed models tasks)
   set_target_properties(vla_${part} PROPERTIES EXPORT_NAME ${part})
 endforeach()
-set_target_properties(vla_framework vla_models vla_tasks PROPERTIES INSTALL_RPATH $ORIGIN)
+set_target_properties(vla_framework vla_distributed vla_models vla_tasks PROPERTIES INSTALL_RPATH $ORIGIN)
 if(TARGET vla)
   if(BUILD_SHARED_LIBS)
     file(RELATIVE_PATH libraries /${CMAKE_INSTALL_BINDIR} /${CMAKE_INSTALL_LIBDIR})
@@ -29,6 +29,10 @@ install(CODE "
   endforeach()" COMPONENT development)
 
 # --- For find_package ---------------------------------------------------------------------------
+set(vla_links_mpi OFF)
+if(VLA_MPI_BUILD AND NOT BUILD_SHARED_LIBS)
+  set(vla_links_mpi ON)
+endif()
 install(EXPORT vla NAMESPACE vla:: FILE vlaTargets.cmake DESTINATION ${vla_cmake_folder}
         COMPONENT development)
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/vlaConfig.cmake.in
@@ -43,6 +47,9 @@ install(FILES ${PROJECT_BINARY_DIR}/vlaConfig.cmake ${PROJECT_BINARY_DIR}/vlaCon
 # --- For pkg-config -----------------------------------------------------------------------------
 file(RELATIVE_PATH vla_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 set(vla_private_libraries "-lopenblas -lzip -llzma -lpng -pthread")
+if(VLA_MPI_BUILD)
+  string(APPEND vla_private_libraries " -lmpi")
+endif()
 set(vla_definitions)
 set(vla_cuda_variable)
 if(VLA_CUDA_BUILD)

@@ -1,12 +1,13 @@
-# The public headers: the three umbrellas, the bridge to xtensor, and every header of the project
-# that these include. As a script it prints them, one a line:
+# The public headers: the three umbrellas, what needs other processes, the bridge to xtensor, and
+# every header of the project that these include. As a script it prints them, one a line:
 #   cmake -P tools/package/public_headers.cmake
 cmake_minimum_required(VERSION 3.25)
 
 # Sets `result` to their paths under `root`, in alphabetical order.
 function(find_public_headers result root)
   set(found)
-  set(waiting framework/framework.hpp models/models.hpp tasks/tasks.hpp framework/ops/xtensor.hpp)
+  set(waiting framework/framework.hpp framework/distributed/data_parallel.hpp
+      framework/distributed/ops.hpp models/models.hpp tasks/tasks.hpp framework/ops/xtensor.hpp)
   while(waiting)
     list(POP_FRONT waiting header)
     list(APPEND found ${header})
