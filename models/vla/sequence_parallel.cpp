@@ -117,7 +117,8 @@ Tensor inverses(const Tensor& penalty) {
                  result.mutable_data<double>() + i * d * d, scratch.data()),
           "sequence_parallel_least_squares: the penalty of sequence ", i / penalty.size(1),
           ", head ", i % penalty.size(1),
-          " where this part begins is not positive definite; its keys and weights must be finite");
+          " where this part begins is not positive definite; keys and weights of earlier ranks must "
+          "be finite, weights 0 or more, lambda0 above 0");
   return result.to(penalty.device());
 }
 
