@@ -13,9 +13,9 @@ BOOST_AUTO_TEST_CASE(it_tells_what_there_is) {
   const Outcome outcome = place.run("doctor");
   BOOST_TEST(outcome.errors == "");
   BOOST_TEST(outcome.code == 0);
-  for (const char* part :
-       {"vla        " VLA_VERSION ", ", "cpu        ", "threads    ", "blas       OpenBLAS ",
-        "; 1 thread inside ours", "libraries  fmt ", ", libzip ", "\nusable\n"})
+  for (const char* part : {"vla        " VLA_VERSION ", ", " MPI\n", "cpu        ", "threads    ",
+                           "blas       OpenBLAS ", "; 1 thread inside ours", "libraries  fmt ",
+                           ", libzip ", "\nusable\n"})
     BOOST_TEST((outcome.out.find(part) != std::string::npos), part << " is not in:\n"
                                                                    << outcome.out);
   const bool none = outcome.out.find("cuda       not available: ") != std::string::npos;

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "framework/cuda/runtime.hpp"
+#include "framework/distributed/communicator.hpp"
 #include "framework/ops/matmul.hpp"
 #include "framework/parallel.hpp"
 #include "framework/random.hpp"
@@ -70,9 +71,10 @@ void print_build() {
 #else
   const char* compiler = "g++ ";
 #endif
-  std::cout << fmt::format("vla        {}, {} build{}, {}{}{}\n", VLA_VERSION, VLA_BUILD_TYPE,
+  std::cout << fmt::format("vla        {}, {} build{}, {}{}{}{}\n", VLA_VERSION, VLA_BUILD_TYPE,
                            VLA_NATIVE_BUILD ? " for this kind of processor" : "", compiler,
-                           __VERSION__, kCudaBuild ? ", with CUDA" : ", without CUDA");
+                           __VERSION__, kCudaBuild ? ", with CUDA" : ", without CUDA",
+                           has_mpi() ? ", with MPI" : ", without MPI");
 }
 
 void print_cpu(Findings& found) {

@@ -90,7 +90,9 @@ Command train_command(CLI::App& program) {
       "after the step under way, with a checkpoint to --resume from (exit code 130); a second one\n"
       "at once.\n"
       "  vla train --config runs/first/config.json --seed 2 --out runs/second\n"
-      "takes the same settings, but for what the command line names.");
+      "takes the same settings, but for what the command line names.\n"
+      "  mpirun -n 4 vla train --batch 16 --out runs/third\n"
+      "learns in four processes as one would with --batch 64.");
   const auto request = std::make_shared<Request>();
   TrainOptions& options = request->options;
   const auto adder = [app](const char* group) {

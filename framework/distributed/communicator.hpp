@@ -20,8 +20,8 @@ class PendingSum {
  public:
   /// Nothing to wait for.
   PendingSum();
-  PendingSum(PendingSum&&) noexcept;
-  PendingSum& operator=(PendingSum&&) noexcept;
+  PendingSum(PendingSum&&) noexcept;             ///< takes over what is waited for
+  PendingSum& operator=(PendingSum&&) noexcept;  ///< the same
   /// Waits; but an Error on its way up does not, since the other ranks may never come.
   ~PendingSum();
 

@@ -46,7 +46,7 @@ class DataParallel {
   /// Gradients of that mean with respect to the parameters: the sum over ranks of share times
   /// gradient, the same everywhere. All ranks together, each with its tape of the same model. A
   /// parameter has a gradient if it has one on some rank. What else the tape tells of (watched
-  /// variables) is of this rank's own share.
+  /// variables) is of this rank's own share. Takes the tape's on_final_gradient.
   Gradients backward(Tape& tape, const Var& loss, double share);
 
   /// Messages of a step.

@@ -113,11 +113,13 @@ Tensor inverses(const Tensor& penalty) {
   Tensor spoilt = penalty.to(Device{}).clone(), result = empty_like(spoilt);
   std::vector<double> scratch(static_cast<std::size_t>(d * d));
   for (Index i = 0; i < penalty.size(0) * penalty.size(1); ++i)
-    check(invert(spoilt.mutable_data<double>() + i * d * d, d,
-                 result.mutable_data<double>() + i * d * d, scratch.data()),
-          "sequence_parallel_least_squares: the penalty of sequence ", i / penalty.size(1),
-          ", head ", i % penalty.size(1),
-          " where this part begins is not positive definite; its keys and weights must be finite");
+    check(
+        invert(spoilt.mutable_data<double>() + i * d * d, d,
+               result.mutable_data<double>() + i * d * d, scratch.data()),
+        "sequence_parallel_least_squares: the penalty of sequence ", i / penalty.size(1), ", head ",
+        i % penalty.size(1),
+        " where this part begins is not positive definite; keys and weights of earlier ranks must "
+        "be finite, weights 0 or more, lambda0 above 0");
   return result.to(penalty.device());
 }
 
