@@ -18,6 +18,7 @@ namespace vla {
 namespace {
 
 constexpr Index kBatch = 1000;
+constexpr std::size_t kLongestName = 255;
 constexpr const char* kLine = "a folder, a file, a number and a label, with blanks between them";
 
 // The files of metadata by their number.
@@ -52,6 +53,12 @@ void add_line(std::string_view line, const std::filesystem::path& folder, const 
               PathfinderSet& set) {
   const auto [place, file, number, label] = fields_of(line, lines);
   if (label != "0" && label != "1") lines.refuse("label ", shown(label), "; expected 0 or 1");
+  // A path takes far more memory than its text, and ends at a zero byte where its text does not.
+  const auto is_control = [](char letter) { return letter >= 0 && letter < ' '; };
+  for (const std::string_view part : {place, file})
+    if (part.size() > kLongestName || std::ranges::any_of(part, is_control))
+      lines.refuse("image ", shown(part), "; expected a name of ", kLongestName,
+                   " bytes or less without control characters");
   const std::filesystem::path path = std::filesystem::path(place) / file;
   if (path.is_absolute() || std::ranges::find(path, "..") != path.end())
     lines.refuse("image ", shown(path.string()), "; expected one in the folder of the data");

@@ -1,7 +1,6 @@
 // What the tests of .npy and .npz share: files made by hand, and tensors of every kind.
 #pragma once
 
-#include <boost/test/unit_test.hpp>
 #include <cstring>
 #include <limits>
 #include <string>

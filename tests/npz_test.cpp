@@ -2,11 +2,10 @@
 // our files and we of theirs, and archives that are damaged or lie.
 #include "framework/npz.hpp"
 
-#include <zip.h>
-
 #include <boost/test/unit_test.hpp>
 #include <fstream>
 
+#include "tests/archives.hpp"
 #include "tests/error_of.hpp"
 #include "tests/npy_files.hpp"
 #include "tests/optional.hpp"
@@ -19,21 +18,6 @@ namespace utf = boost::unit_test;
 
 void write(const std::filesystem::path& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
-}
-
-// A zip archive of these files.
-void write_archive(const std::filesystem::path& path,
-                   const std::vector<std::pair<std::string, std::string>>& files,
-                   zip_int32_t method = ZIP_CM_DEFLATE) {
-  zip_t* archive = zip_open(path.c_str(), ZIP_CREATE | ZIP_TRUNCATE, nullptr);
-  BOOST_REQUIRE(archive != nullptr);
-  for (const auto& [name, bytes] : files) {
-    zip_source_t* source = zip_source_buffer(archive, bytes.data(), bytes.size(), 0);
-    const zip_int64_t index = zip_file_add(archive, name.c_str(), source, ZIP_FL_ENC_UTF_8);
-    BOOST_REQUIRE(index >= 0);
-    zip_set_file_compression(archive, static_cast<zip_uint64_t>(index), method, 0);
-  }
-  BOOST_REQUIRE(zip_close(archive) == 0);
 }
 
 std::string zeros(const std::string& shape, std::size_t bytes) {
@@ -141,6 +125,98 @@ BOOST_AUTO_TEST_CASE(what_unpacks_to_too_much_is_refused) {
   BOOST_TEST(
       (message.find("member 'a.npy' claims to hold 2130706432 bytes in ") != std::string::npos),
       message);
+}
+
+// A zip archive of one member of 9 bytes, of which one number is written over.
+struct Lies : Place {
+  std::string whole;
+  explicit Lies(zip_int32_t method) {
+    write_archive(*this / "x.npz", {{"a.npy", zeros("(9,)", 9)}}, method);
+    whole = read(*this / "x.npz");
+  }
+  std::string refusal(const std::string& bytes) const {
+    write(*this / "x.npz", bytes);
+    return error_of([&] { read_npz(*this / "x.npz"); });
+  }
+  // At the same time in the directory and in the member's own head, where the number stands 2
+  // before.
+  std::string with_both(std::size_t at, const std::string& number) const {
+    std::string bytes = whole;
+    bytes.replace(bytes.rfind("PK\1\2") + at, number.size(), number);
+    bytes.replace(bytes.find("PK\3\4") + at - 2, number.size(), number);
+    return refusal(bytes);
+  }
+  std::string at_the_end(std::size_t at, const std::string& number) const {
+    std::string bytes = whole;
+    bytes.replace(bytes.rfind("PK\5\6") + at, number.size(), number);
+    return refusal(bytes);
+  }
+};
+
+BOOST_AUTO_TEST_CASE(heads_that_lie_are_refused) {
+  constexpr std::size_t kFlags = 8, kMethod = 10, kPacked = 20, kSize = 24, kNameLength = 28;
+  for (const zip_int32_t method : {ZIP_CM_STORE, ZIP_CM_DEFLATE}) {
+    const Lies archive(method);
+    BOOST_TEST(archive.refusal(archive.whole) == "accepted");
+    check_contains(archive.with_both(kFlags, "\1"), "'a.npy' cannot be read: ");  // encrypted
+    check_contains(archive.with_both(kMethod, "\14"), "is packed by method 12; 0 ");
+    for (const char* size : {"\1", "\xFF"}) {
+      BOOST_TEST(archive.with_both(kSize, size) != "accepted");
+      BOOST_TEST(archive.with_both(kPacked, size) != "accepted");
+    }
+    for (const std::string& length :
+         {std::string(2, '\0'), std::string("\4\0", 2), std::string("\xFF\xFF")})
+      BOOST_TEST(archive.with_both(kNameLength, length) != "accepted");
+    // How many members there are, and where and how long their directory is.
+    for (const std::size_t at : {8, 10, 12, 16, 20})
+      for (const std::string& number :
+           {std::string("\0\0", 2), std::string("\2\0", 2), std::string("\xFF\xFF")}) {
+        std::string usual = archive.whole.substr(archive.whole.rfind("PK\5\6") + at, 2);
+        if (number != usual) BOOST_TEST(archive.at_the_end(at, number) != "accepted", at);
+      }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_real_bomb_is_refused_before_it_is_unpacked) {
+  const Place place;
+  constexpr std::size_t kBytes = std::size_t{64} << 20;
+  write_archive(place / "x.npz", {{"a.npy", zeros(concatenate("(", kBytes, ",)"), kBytes)}});
+  BOOST_TEST(std::filesystem::file_size(place / "x.npz") < 100'000u);
+  check_contains(error_of([&] { read_npz(place / "x.npz", {.limit = kBytes}); }),
+                 "brings the arrays above the limit");
+  // The member unpacks to what it says, the array in it says more.
+  write_archive(place / "x.npz", {{"a.npy", zeros("(9223372036854775807,)", 1 << 20)}});
+  check_contains(error_of([&] { read_npz(place / "x.npz"); }),
+                 "1048576 bytes of data where uint8(9");
+}
+
+// One packed array, unpacked many times: members that share their bytes are of one name or are not
+// what their own heads say.
+BOOST_AUTO_TEST_CASE(members_that_share_their_bytes_are_refused) {
+  const Place place;
+  write_archive(place / "x.npz", {{"a.npy", zeros("(9,)", 9)}, {"b.npy", zeros("(9,)", 9)}});
+  const std::string whole = read(place / "x.npz");
+  const std::size_t second = whole.rfind("PK\1\2");
+  std::string bytes = whole;
+  bytes.replace(second + 42, 4, std::string(4, '\0'));
+  write(place / "x.npz", bytes);
+  check_contains(error_of([&] { read_npz(place / "x.npz"); }), "nconsistent");
+  bytes.replace(bytes.rfind("b.npy"), 1, "a");
+  write(place / "x.npz", bytes);
+  check_contains(error_of([&] { read_npz(place / "x.npz"); }), "two members have one name");
+}
+
+// Nothing is ever written under a member's name.
+BOOST_AUTO_TEST_CASE(names_are_names_alone) {
+  const Place place;
+  for (const std::string name : {"/etc/x", "../../x", "..\\x", "C:\\x", "a/b", " ", ".."}) {
+    write_archive(place / "x.npz", {{name + ".npy", zeros("(2,)", 2)}});
+    BOOST_TEST(read_npz(place / "x.npz").at(name).size(0) == 2);
+  }
+  for (const std::string name : {".npy", "a.npy/", "a.NPY", "a.npy.gz"}) {
+    write_archive(place / "x.npz", {{name, zeros("(2,)", 2)}}, ZIP_CM_STORE);
+    check_contains(error_of([&] { read_npz(place / "x.npz"); }), " is not a .npy file");
+  }
 }
 
 // Cut anywhere or with any bit turned: refused, or read as it was.

@@ -131,6 +131,15 @@ BOOST_AUTO_TEST_CASE(damaged_metadata_are_refused_with_the_line_and_what_was_exp
                  ": No such file or directory");
   for (const char* outside : {"../data/imgs/0 sample_0.png 0 1\n", "/ sample_0.png 0 1\n"})
     BOOST_TEST(files.refused(outside).ends_with("; expected one in the folder of the data"));
+  const std::string unnamed = "; expected a name of 255 bytes or less without control characters";
+  BOOST_TEST(files.refused("imgs/0 sample_0.png\t 0 1\n") ==
+             ", line 1: image 'sample_0.png?'" + unnamed);
+  BOOST_TEST(files.refused(std::string("imgs/0 sample_0.png\0.png 0 1", 28)) ==
+             ", line 1: image 'sample_0.png?.png'" + unnamed);
+  std::string deep;
+  for (int i = 0; i < 4'000'000; ++i) deep += "a/";
+  BOOST_TEST(files.refused(deep + " sample_0.png 0 1\n") ==
+             ", line 1: image 'a/a/a/a/a/a/a/a/a/a/..'" + unnamed);
   BOOST_TEST(files.refused("\x93NUMPY\x01 binary").starts_with(", line 1: 2 fields; expected"));
   BOOST_TEST(files.refused("").starts_with("elsewhere: " + (files.folder / "metadata").string() +
                                            " names no images; expected files"));

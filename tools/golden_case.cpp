@@ -5,6 +5,7 @@
 #include <ostream>
 
 #include "framework/ops/shaping.hpp"
+#include "framework/safetensors_header.hpp"
 #include "tools/reference_names.hpp"
 
 namespace vla {
@@ -12,7 +13,8 @@ namespace {
 
 Var& find(ParameterMap& parameters, const std::string& name, const std::string& reference) {
   auto found = parameters.find(name);
-  check(found != parameters.end(), "no parameter '", name, "' for the case's '", reference, "'");
+  check(found != parameters.end(), "no parameter ", quote_name(name), " for the case's ",
+        quote_name(reference));
   return found->second;
 }
 
@@ -55,8 +57,8 @@ double GoldenCase::number(const std::string& key) const {
   } catch (const std::exception&) {
     end = 0;
   }
-  check(end > 0 && end == text.size(), file_.source, ": metadata '", key, "' is '", text,
-        "'; a number is needed");
+  check(end > 0 && end == text.size(), file_.source, ": metadata ", quote_name(key), " is ",
+        quote_name(text), "; a number is needed");
   return value;
 }
 
@@ -66,8 +68,8 @@ double GoldenCase::number_or(const std::string& key, double otherwise) const {
 
 Index GoldenCase::integer(const std::string& key) const {
   const double value = number(key);
-  check(value == std::floor(value) && std::abs(value) < 1e9, file_.source, ": metadata '", key,
-        "' is ", value, "; an integer is needed");
+  check(value == std::floor(value) && std::abs(value) < 1e9, file_.source, ": metadata ",
+        quote_name(key), " is ", value, "; an integer is needed");
   return static_cast<Index>(value);
 }
 
@@ -79,7 +81,7 @@ std::vector<double> GoldenCase::numbers(const std::string& key) const {
   try {
     return nlohmann::json::parse(file_.text(key)).get<std::vector<double>>();
   } catch (const nlohmann::json::exception&) {
-    fail(file_.source, ": metadata '", key, "' is not a list of numbers");
+    fail(file_.source, ": metadata ", quote_name(key), " is not a list of numbers");
   }
 }
 
@@ -115,9 +117,10 @@ void load(const GoldenCase& c, const std::string& prefix, ParameterMap& paramete
       row += rows;
       ++loaded;
     }
-    check(row == tensor.size(0), "array '", array, "' has ", tensor.size(0), " rows, not ", row);
+    check(row == tensor.size(0), "array ", quote_name(array), " has ", tensor.size(0),
+          " rows, not ", row);
   }
-  check(loaded == parameters.size(), c.name(), ": the case has ", loaded,
+  check(loaded == parameters.size(), quote_name(c.name()), ": the case has ", loaded,
         " of the model's parameters; it has ", parameters.size());
 }
 

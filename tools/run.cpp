@@ -42,8 +42,10 @@ Metrics from_line(const std::string& line, const std::string& where) {
   nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
   check(json.is_object(), where, ": not a JSON object");
   check(json.contains("split") && json["split"].is_string(), where, ": no text 'split'");
+  const double step = take(json, "step", where);
+  check(std::abs(step) < 1e18, where, ": no number 'step' below 10^18");
   Metrics metrics{.split = json["split"],
-                  .step = static_cast<Index>(take(json, "step", where)),
+                  .step = static_cast<Index>(step),
                   .loss = take(json, "loss", where),
                   .accuracy = take(json, "accuracy", where),
                   .tokens_per_second = take(json, "tokens_per_second", where),

@@ -10,7 +10,11 @@
 #include <set>
 #include <sstream>
 #include <type_traits>
+#include <unordered_set>
+#include <utility>
 #include <vector>
+
+#include "framework/safetensors_header.hpp"
 
 namespace vla {
 namespace {
@@ -61,32 +65,60 @@ nlohmann::ordered_json as_json(const T& value) {
     return value;
 }
 
+// An object of settings. What nests in it is refused where it begins, so that its depth is no
+// matter, and so is a name that is there twice, of which the library would take the last.
 nlohmann::json parsed(const std::string& text, const std::string& source) {
+  using Event = nlohmann::json::parse_event_t;
+  std::unordered_set<std::string> names;
+  std::string name;
+  const auto look = [&](int depth, Event event, nlohmann::json& value) {
+    check(depth == 0 || (event != Event::object_start && event != Event::array_start), source,
+          ": setting ", quote_name(name), " is an object or an array; a single value is needed");
+    if (event != Event::key) return true;
+    name = value.get<std::string>();
+    check(names.insert(name).second, source, ": setting ", quote_name(name), " is there twice");
+    return true;
+  };
+  // The library would take a zero byte for the end of the text.
+  check(text.find('\0') == std::string::npos, source, ": not JSON: it has a zero byte");
   try {
-    return nlohmann::json::parse(text);
-  } catch (const nlohmann::json::parse_error& error) {
-    const std::string reason = error.what();  // "[json.exception...] parse error at line ..."
-    fail(source, ": not JSON: ", reason.substr(reason.find("] ") + 2));
+    nlohmann::json json = nlohmann::json::parse(text, look);
+    check(json.is_object(), source, ": not a JSON object");
+    return json;
+  } catch (const nlohmann::json::exception& error) {
+    // "[json.exception...] parse error at line ...", at its end what was read last, of any length.
+    constexpr std::size_t kLongest = 150;
+    const std::string reason = error.what();
+    fail(source, ": not JSON: ", reason.substr(reason.find("] ") + 2, kLongest));
   }
+}
+
+// A value as messages show it.
+std::string value_text(const nlohmann::json& json) {
+  constexpr std::size_t kLongest = 60;
+  const std::string text = json.dump(-1, ' ', true);  // ASCII alone, which may be cut anywhere
+  return text.size() <= kLongest ? text : text.substr(0, kLongest) + "...";
 }
 
 template <class T>
 void from_json(const std::string& where, const nlohmann::json& json, T& value) {
   if constexpr (std::is_same_v<T, bool>) {
-    check(json.is_boolean(), where, " is ", json.dump(), "; true or false is needed");
+    check(json.is_boolean(), where, " is ", value_text(json), "; true or false is needed");
     value = json.get<bool>();
   } else if constexpr (std::is_same_v<T, std::string> || std::is_same_v<T, DType>) {
-    check(json.is_string(), where, " is ", json.dump(), "; a text is needed");
+    check(json.is_string(), where, " is ", value_text(json), "; a text is needed");
     const auto text = json.get<std::string>();
     if constexpr (std::is_same_v<T, DType>) check_word("dtype", text, where);
     parse_setting(where, text, value);
   } else if constexpr (std::is_same_v<T, double>) {
-    check(json.is_number(), where, " is ", json.dump(), "; a number is needed");
+    check(json.is_number(), where, " is ", value_text(json), "; a number is needed");
     value = json.get<double>();
   } else {
     check(json.is_number_integer() && (json.is_number_unsigned() || std::is_signed_v<T>), where,
-          " is ", json.dump(), "; a whole number", std::is_signed_v<T> ? "" : " of 0 or more",
+          " is ", value_text(json), "; a whole number", std::is_signed_v<T> ? "" : " of 0 or more",
           " is needed");
+    check(!json.is_number_unsigned() || std::in_range<T>(json.get<std::uint64_t>()), where, " is ",
+          value_text(json), ", which is out of range");
     value = json.get<T>();
   }
 }
@@ -120,7 +152,7 @@ std::vector<std::string> allowed_words(std::string_view option) {
 void check_word(const std::string& option, const std::string& text, const std::string& where) {
   const std::vector<std::string> words = allowed_words(option);
   if (std::ranges::find(words, text) != words.end()) return;
-  fail(where.empty() ? "--" + option : where, " '", text, "' is not allowed; ",
+  fail(where.empty() ? "--" + option : where, " ", quote_name(text), " is not allowed; ",
        fmt::format("{} or {}", fmt::join(words.begin(), words.end() - 1, ", "), words.back()));
 }
 
@@ -243,7 +275,6 @@ void set_settings(TrainOptions& options, const SettingTexts& texts) {
 
 TrainOptions options_from_json(const std::string& text, const std::string& source) {
   const nlohmann::json json = parsed(text, source);
-  check(json.is_object(), source, ": not a JSON object");
   std::set<std::string> known = {"version"};
   TrainOptions options;
   visit_settings(options, [&](const std::string& name, auto& value, const char*) {
@@ -255,9 +286,12 @@ TrainOptions options_from_json(const std::string& text, const std::string& sourc
   // newer one has some that are unknown here.
   const std::string version =
       json.contains("version") && json["version"].is_string() ? json["version"] : VLA_VERSION;
+  const std::string writer = quote_name(version);
   for (const auto& [name, value] : json.items())
-    check(known.contains(name), source, ": unknown setting '", name, "'",
-          version == VLA_VERSION ? "" : "; written by vla " + version + ", this is " + VLA_VERSION);
+    check(known.contains(name), source, ": unknown setting ", quote_name(name),
+          version == VLA_VERSION ? ""
+                                 : "; written by vla " + writer.substr(1, writer.size() - 2) +
+                                       ", this is " + VLA_VERSION);
   return options;
 }
 
