@@ -135,13 +135,14 @@ std::unique_ptr<Task> make_kinship(const TaskConfig& config) {
                      .held_out_chain = config.held_out_chain});
 }
 
-constexpr std::string_view kTextSettings[] = {"text", "length", "valid-share"};
+constexpr std::string_view kTextSettings[] = {"text", "length", "valid-share", "held-out"};
 
 std::unique_ptr<Task> make_text(const TaskConfig& config) {
   const TextOptions own;
   return std::make_unique<Text>(TextOptions{.file = config.text,
                                             .length = given_or(config.length, own.length),
-                                            .valid_share = config.valid_share});
+                                            .valid_share = config.valid_share,
+                                            .held_out = config.held_out});
 }
 
 constexpr std::string_view kPathfinderSettings[] = {"length", "contour", "data", "held-out"};

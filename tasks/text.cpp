@@ -39,23 +39,27 @@ Batch windows_of(Bytes part, Index length, Index size, Rng& rng) {
 }  // namespace
 
 Text::Text(const TextOptions& options) : options_(options) {
-  const auto& [file, length, valid_share] = options_;
+  const auto& [file, length, valid_share, held_out] = options_;
   check_task_setting("text", "length", length, 1, kLongestSequence);
   check(valid_share > 0 && valid_share < 1, "text: valid-share ", valid_share,
         " is not allowed; between 0 and 1");
+  if (!held_out.empty()) check_held_out("text", held_out);
   bytes_ = read_file(file);
-  const auto valid = static_cast<std::size_t>(valid_share * static_cast<double>(bytes_.size()));
-  training_bytes_ = bytes_.size() - valid;
-  check(static_cast<Index>(std::min(valid, training_bytes_)) > length, "text: ", file, " has ",
-        bytes_.size(), " bytes, ", training_bytes_, " to learn from and ", valid,
-        " to evaluate on (valid-share ", valid_share, "); length ", length, " needs ", length + 1,
-        " or more of each");
-  fingerprint_ = concatenate(bytes_.size(), " bytes, checksum ", checksum(std::as_bytes(std::span(bytes_))));
+  const auto share = static_cast<std::size_t>(valid_share * static_cast<double>(bytes_.size()));
+  training_bytes_ = bytes_.size() - share;
+  valid_begin_ = training_bytes_ + (held_out == "test" ? share / 2 : 0);
+  valid_bytes_ = held_out == "val" ? share / 2 : bytes_.size() - valid_begin_;
+  check(static_cast<Index>(std::min(valid_bytes_, training_bytes_)) > length, "text: ", file,
+        " has ", bytes_.size(), " bytes, ", training_bytes_, " to learn from and ", valid_bytes_,
+        " to evaluate on (valid-share ", valid_share, held_out.empty() ? "" : ", held-out ",
+        held_out, "); length ", length, " needs ", length + 1, " or more of each");
+  fingerprint_ =
+      concatenate(bytes_.size(), " bytes, checksum ", checksum(std::as_bytes(std::span(bytes_))));
 }
 
 Bytes Text::training_part() const { return Bytes(bytes_).first(training_bytes_); }
 
-Bytes Text::valid_part() const { return Bytes(bytes_).subspan(training_bytes_); }
+Bytes Text::valid_part() const { return Bytes(bytes_).subspan(valid_begin_, valid_bytes_); }
 
 double Text::chance() const {
   std::array<std::size_t, 256> counts{};

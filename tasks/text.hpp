@@ -11,17 +11,20 @@ namespace vla {
 
 /// Settings of Text.
 struct TextOptions {
-  std::string file;          ///< any regular file, up to 4 GiB
-  Index length = 256;        ///< T
-  double valid_share = 0.1;  ///< of the file, at its end: the valid part, never trained on
+  std::string file;           ///< any regular file, up to 4 GiB
+  Index length = 256;         ///< T
+  double valid_share = 0.1;   ///< of the file, at its end: held out, never trained on
+  std::string held_out = {};  ///< val: the first half of that; test: the second; empty: all of it
 };
 
 /// T bytes in a row from a random place of the training part; the target at place t is the byte
-/// after it. All places count. The file is cut in two: the training part, then the valid part, from
-/// which alone the held-out examples come. Their measures are in bits per byte, the loss over ln 2.
+/// after it. All places count. The file is cut in two: the training part, then what is held out.
+/// Held-out examples come from the valid part alone, which is all of that or, with `held_out`, a
+/// half: val to choose by, test to report. Their measures are in bits per byte, the loss over ln 2.
 class Text : public Task {
  public:
-  /// Reads the file. Throws Error if that fails, and if either part has less than T + 1 bytes.
+  /// Reads the file. Throws Error if that fails, if `held_out` is another word, and if either part
+  /// has less than T + 1 bytes.
   explicit Text(const TextOptions& options);
 
   Index vocabulary() const override { return 256; }
@@ -46,7 +49,7 @@ class Text : public Task {
  private:
   TextOptions options_;
   std::vector<std::uint8_t> bytes_;
-  std::size_t training_bytes_ = 0;
+  std::size_t training_bytes_ = 0, valid_begin_ = 0, valid_bytes_ = 0;
   std::string fingerprint_;
 };
 

@@ -87,6 +87,36 @@ BOOST_AUTO_TEST_CASE(training_and_held_out_windows_come_from_their_own_part) {
   BOOST_TEST(*held_out.rbegin() == 109);
 }
 
+// Shares as those of enwik8: 90 parts to learn from, 5 to choose by, 5 to report on.
+BOOST_AUTO_TEST_CASE(what_is_held_out_is_halved_into_val_and_test) {
+  const std::string bytes = ascending(0, 200);
+  const Corpus corpus(bytes);
+  const auto made = [&](const std::string& held_out, double share = 0.1) {
+    return HeldOut({.file = corpus.file, .length = 4, .valid_share = share, .held_out = held_out});
+  };
+  const auto is = [&](Bytes part, std::size_t begin, std::size_t count) {
+    return part.size() == count && part.front() == begin;
+  };
+  BOOST_TEST(is(made("").valid_part(), 180, 20));
+  BOOST_TEST(is(made("val").valid_part(), 180, 10));
+  BOOST_TEST(is(made("test").valid_part(), 190, 10));
+  BOOST_TEST(is(made("val", 0.076).valid_part(), 185, 7));  // of an odd number test has one more
+  BOOST_TEST(is(made("test", 0.076).valid_part(), 192, 8));
+  for (const char* held_out : {"", "val", "test"})
+    BOOST_TEST(is(made(held_out).training_part(), 0, 180));
+  for (const TaskExample& example : task_examples(made("test"), 100))
+    BOOST_TEST(example.tokens.front() >= 190);
+  const auto with = [&](const std::string& held_out) {
+    return refused({.file = corpus.file, .length = 10, .held_out = held_out});
+  };
+  BOOST_TEST(with("") == "accepted");
+  BOOST_TEST(with("val") ==
+             "text: " + corpus.file +
+                 " has 200 bytes, 180 to learn from and 10 to evaluate on "
+                 "(valid-share 0.1, held-out val); length 10 needs 11 or more of each");
+  BOOST_TEST(with("all") == "text: held-out 'all' is not allowed; val or test");
+}
+
 // The evaluation of the program is on the valid part: a model is measured on what is there alone.
 BOOST_AUTO_TEST_CASE(evaluation_sees_held_out_windows) {
   struct Held : Task {
@@ -271,6 +301,9 @@ BOOST_AUTO_TEST_CASE(a_run_finds_its_file_again_and_refuses_another) {
   BOOST_TEST((evaluated.out.find(", bits per byte 8.") != std::string::npos), evaluated.out);
 
   BOOST_TEST(place.run("eval run --valid-share 0.05 --examples 5").errors == "");
+  const Outcome of_test = place.run("eval run --held-out test");
+  BOOST_TEST(of_test.errors == "");
+  BOOST_TEST(of_test.out != evaluated.out);
   check_refused(place, "eval run --valid-share 0.2", {"--valid-share 0.2", "0.1 or less"});
   BOOST_TEST(place.run("eval run --valid-share 0.9 --text other --examples 5").errors == "");
 

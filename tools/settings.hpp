@@ -69,7 +69,8 @@ void visit_task_settings(TaskConfig& data, See&& see) {
   see("show-answers", data.show_answers, "copy: the place after an answer shows it, not a blank");
   see("delay", data.delay, "delayed-recall: places between a token and its recall; 0: the usual");
   see("text", data.text, "text: the file to learn from, byte by byte");
-  see("valid-share", data.valid_share, "text: share of the file, at its end, to evaluate on");
+  see("valid-share", data.valid_share,
+      "text: share of the file, at its end, to hold out; its first half is val, its second test");
   see("items", data.items, "selective-copy: tokens to copy; 0: the usual");
   see("depth", data.depth, "listops: depth of an expression, at most; 0: the usual");
   see("arguments", data.arguments, "listops: arguments of an operator, at most; 0: the usual");
@@ -81,7 +82,7 @@ void visit_task_settings(TaskConfig& data, See&& see) {
       "two "
       "without: what is drawn");
   see("held-out", data.held_out,
-      "listops, pathfinder, cifar10, aan, of --data: what to evaluate on, val or test");
+      "text, and listops, pathfinder, cifar10, aan of --data: what to evaluate on, val or test");
   see("chain", data.chain, "ancestor, kinship: facts of an example, at most; 0: the usual");
   see("shortest-chain", data.shortest_chain,
       "ancestor, kinship: facts of an example, at least; 0: always as many as --chain");
