@@ -72,7 +72,7 @@ BOOST_AUTO_TEST_CASE(attacks_by_nesting) {
   const std::string closed = repeated("[", 300'000) + repeated("]", 300'000);
   BOOST_TEST(refusal("{\"steps\": " + closed + "}") ==
              "c.json: setting 'steps' is an object or an array; a single value is needed");
-  BOOST_TEST(refusal(closed).ends_with("a single value is needed"));
+  BOOST_TEST(refusal(closed) == "c.json: not a JSON object");
 }
 
 BOOST_AUTO_TEST_CASE(attacks_on_numbers) {

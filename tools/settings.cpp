@@ -72,8 +72,10 @@ nlohmann::json parsed(const std::string& text, const std::string& source) {
   std::unordered_set<std::string> names;
   std::string name;
   const auto look = [&](int depth, Event event, nlohmann::json& value) {
-    check(depth == 0 || (event != Event::object_start && event != Event::array_start), source,
-          ": setting ", quote_name(name), " is an object or an array; a single value is needed");
+    const bool nests = depth > 0 && (event == Event::object_start || event == Event::array_start);
+    check(!nests || !names.empty(), source, ": not a JSON object");
+    check(!nests, source, ": setting ", quote_name(name),
+          " is an object or an array; a single value is needed");
     if (event != Event::key) return true;
     name = value.get<std::string>();
     check(names.insert(name).second, source, ": setting ", quote_name(name), " is there twice");

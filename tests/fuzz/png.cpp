@@ -48,11 +48,43 @@ bool loads(std::string_view bytes) {
   return any;
 }
 
+std::string big_endian(std::uint32_t number) {
+  std::string bytes;
+  for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(number >> shift & 0xFF);
+  return bytes;
+}
+
+// A black image of another form than encode_png writes. `colour` is the format's number: 0 grey,
+// 2 red, green and blue, 3 by a palette, 4 and 6 the first two with alpha.
+std::string black_image(char depth, char colour, char interlaced) {
+  const std::string rows(200, '\0');  // as many bytes as any of these forms has
+  std::string packed(::compressBound(rows.size()), '\0');
+  uLongf size = packed.size();
+  ::compress(reinterpret_cast<Bytef*>(packed.data()), &size,
+             reinterpret_cast<const Bytef*>(rows.data()), rows.size());
+  packed.resize(size);
+  const auto chunk = [](const std::string& type, const std::string& data) {
+    return big_endian(static_cast<std::uint32_t>(data.size())) + type + data + big_endian(0);
+  };
+  std::string bytes = "\x89PNG\r\n\x1A\n";
+  bytes += chunk("IHDR",
+                 big_endian(kSide) + big_endian(kSide) + depth + colour + '\0' + '\0' + interlaced);
+  if (colour == 3) bytes += chunk("PLTE", std::string(12, 'a')) + chunk("tRNS", "\x7F");
+  bytes += chunk("gAMA", big_endian(45455)) + chunk("IDAT", packed) + chunk("IEND", "");
+  return with_right_checksums(bytes);
+}
+
 std::vector<std::string> seeds() {
   std::vector<std::uint8_t> pixels(kSide * kSide);
   for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<std::uint8_t>(15 * i);
   const std::vector<std::uint8_t> file = encode_png(pixels, kSide, kSide);
-  return {std::string(file.begin(), file.end())};
+  return {std::string(file.begin(), file.end()),
+          black_image(1, 0, 1),
+          black_image(16, 0, 0),
+          black_image(8, 2, 0),
+          black_image(2, 3, 0),
+          black_image(8, 4, 1),
+          black_image(16, 6, 0)};
 }
 
 const AddTarget added({"png", loads, seeds});
