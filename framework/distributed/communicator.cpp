@@ -183,7 +183,7 @@ int end_job(const std::string& program, const std::string& message, int code) {
   // Where all fail alike, rank 0 ends the others while they wait; before MPI has begun that is left
   // to the launcher, which takes its time.
   if (several && rank > 0)
-    std::this_thread::sleep_for(std::chrono::milliseconds(begun ? 300 : 3000));
+    std::this_thread::sleep_for(std::chrono::milliseconds(begun ? 1000 : 3000));
   std::cerr << concatenate(program, ": ", several ? concatenate("rank ", rank, ": ") : "", message,
                            "\n")
             << std::flush;
