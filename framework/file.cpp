@@ -1,5 +1,6 @@
 #include "framework/file.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <system_error>
 
@@ -134,12 +136,20 @@ std::string read_text(const std::filesystem::path& path) {
 }
 
 std::vector<std::filesystem::path> files_in(const std::filesystem::path& folder) {
+  // std::filesystem::directory_iterator ends the program where it finds no memory.
+  struct Close {
+    void operator()(DIR* open) const { ::closedir(open); }
+  };
+  const std::unique_ptr<DIR, Close> open(::opendir(folder.c_str()));
+  if (!open) fail_with_reason("read", folder, errno);
   std::vector<std::filesystem::path> paths;
-  std::error_code error;
-  std::filesystem::directory_iterator entry(folder, error);
-  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error))
-    paths.push_back(entry->path());
-  check(!error, "cannot read ", folder.string(), ": ", error.message());
+  errno = 0;
+  while (const dirent* entry = ::readdir(open.get())) {
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") paths.push_back(folder / name);
+    errno = 0;
+  }
+  if (errno != 0) fail_with_reason("read", folder, errno);
   std::ranges::sort(paths);
   return paths;
 }

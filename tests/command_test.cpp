@@ -324,6 +324,20 @@ BOOST_AUTO_TEST_CASE(a_resumed_run_keeps_its_settings) {
   BOOST_TEST(read(place / "run/metrics.jsonl") == metrics);
 }
 
+// What a layer refuses because its input is not finite any more is a training that diverged, too.
+BOOST_AUTO_TEST_CASE(a_training_that_diverges_has_an_exit_code_of_its_own) {
+  const Place place;
+  for (const char* words :
+       {"--model vla", "--model linear", "--model softmax", "--model linear --non-finite skip",
+        "--model linear --non-finite ignore"})
+    BOOST_TEST_CONTEXT(words) {
+      const Outcome outcome = place.run(
+          concatenate(kSmall, words, " --rate 1e30 --clip 0 --warm-up 0 --force --out run"));
+      BOOST_TEST(outcome.code == 3);
+      BOOST_TEST(std::ranges::count(outcome.errors, '\n') == 1);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_run_stops_once_it_is_good_enough) {
   const Place place;
   BOOST_TEST(place.run(kSmall + "--until 0.0001 --pairs 1 --vocabulary 2 --out run").code == 0);

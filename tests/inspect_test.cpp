@@ -183,7 +183,7 @@ BOOST_AUTO_TEST_CASE(gradients_are_those_of_a_batch_of_the_run) {
   BOOST_TEST(outcome.errors == "");
   BOOST_TEST(outcome.code == 0);
   for (const char* word :
-       {"gradients of vla on mqar, 4 examples of 7 tokens, seed 1; loss ", ", a step of AdamW at",
+       {"gradients of vla on mqar, 4 examples of 7 tokens, seed 1; loss ", ", a step of adamw at",
         "\n\nparameter ", "update/weight", "\nblocks.1.mlp.up.weight ", "\n\nlayer ", "\nblocks.1 ",
         "wrote inside/gradients.csv\n"})
     check_contains(outcome.out, word);

@@ -23,22 +23,25 @@ void throw_problem(const ProblemNote& note) {
       fail("inverse penalty: lambda0 of head ", note.head, " is ", note.number,
            "; a positive number is needed");
     case Problem::penalty_direction:
-      fail("inverse penalty: the direction", place, " is not finite");
+      throw Diverged(concatenate("inverse penalty: the direction", place, " is not finite"));
     case Problem::penalty_vector:
-      fail("inverse penalty: the vector", place, " is not finite");
+      throw Diverged(concatenate("inverse penalty: the vector", place, " is not finite"));
     case Problem::penalty_upstream:
-      fail("inverse penalty: the upstream gradient", place, " is not finite");
+      throw Diverged(
+          concatenate("inverse penalty: the upstream gradient", place, " is not finite"));
     case Problem::penalty_forget:
       fail("inverse penalty: forgetting factor ", note.number, place, "; 0 < gamma <= 1 is needed");
     case Problem::penalty_weight:
       fail("inverse penalty: weight ", note.number, place, "; 0 or more is needed");
     case Problem::penalty_not_definite:
-      fail("inverse penalty: M", place, " is not positive definite or not finite");
+      throw Diverged(
+          concatenate("inverse penalty: M", place, " is not positive definite or not finite"));
     case Problem::relation:
       fail("symbolic penalty: a relation of token ", note.time, " of sequence ", note.sequence,
            " is ", note.number, "; 0 or a finite number above it is needed");
     case Problem::stabilized_not_definite:
-      fail("stabilized_recurrence: the penalty", place, " is not positive definite or not finite");
+      throw Diverged(concatenate("stabilized_recurrence: the penalty", place,
+                                 " is not positive definite or not finite"));
     case Problem::none:
       break;
   }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "framework/diverged.hpp"
 #include "framework/host_device.hpp"
 #include "models/vla/inverse_penalty.hpp"
 
@@ -56,14 +57,14 @@ struct PenaltyArrays {
   }
 };
 
-/// Throws Error, naming the place, unless the n elements at `x` are finite.
+/// Throws Diverged, naming the place, unless the n elements at `x` are finite.
 template <class T>
 void check_finite(const T* x, Index n, const char* what, Index b, Index h, Index token) {
   T zero = 0;  // becomes NaN
 #pragma omp simd reduction(+ : zero)
   for (Index i = 0; i < n; ++i) zero += 0 * x[i];
-  check(zero == 0, "inverse penalty: ", what, " of sequence ", b, ", head ", h, " at token ", token,
-        " is not finite");
+  check_not_diverged(zero == 0, "inverse penalty: ", what, " of sequence ", b, ", head ", h,
+                     " at token ", token, " is not finite");
 }
 
 /// Throws Error, naming the place, for a gamma outside (0, 1], a weight below 0 or a direction that

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "framework/diverged.hpp"
 #include "framework/parallel.hpp"
 #include "models/vla/dense.hpp"
 
@@ -110,8 +111,9 @@ void check_positive_definite(bool positive, const PenaltyPlan& plan, const Penal
                              Index chunk, Index token) {
   Index first = chunk;  // of the sequence and head
   while (first > 0 && plan.chunks[static_cast<std::size_t>(first)].first > 0) --first;
-  check(positive, "inverse penalty: the penalty of sequence ", at.b, ", head ", at.h, ", chunk ",
-        chunk - first, " at token ", token, " is not positive definite or not finite");
+  check_not_diverged(positive, "inverse penalty: the penalty of sequence ", at.b, ", head ", at.h,
+                     ", chunk ", chunk - first, " at token ", token,
+                     " is not positive definite or not finite");
 }
 
 template <class T>

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "framework/diverged.hpp"
 #include "models/vla/dense.hpp"
 
 namespace vla {
@@ -55,8 +56,8 @@ void PenaltyTracker::add(const double* u, double weight) {
 #pragma omp simd reduction(+ : delta)
   for (Index i = 0; i < width_; ++i) delta += u[i] * z[i];
   delta = 1 + weight * delta;
-  check(delta > 0 && std::isfinite(delta), "inverse penalty: the penalty at token ", tokens_,
-        " is not positive definite or not finite");
+  check_not_diverged(delta > 0 && std::isfinite(delta), "inverse penalty: the penalty at token ",
+                     tokens_, " is not positive definite or not finite");
   const double share = weight / delta;
   for (Index i = 0; i < width_; ++i) {
     double *m = penalty_.data() + i * width_, *a = inverse_.data() + i * width_;

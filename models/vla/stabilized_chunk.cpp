@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "framework/diverged.hpp"
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/normalize.hpp"
 #include "framework/ops/shaping.hpp"
@@ -26,9 +27,9 @@ void invert_on_cpu(const Tensor& penalty, Tensor& result) {
   Tensor spoilt = penalty.clone();
   std::vector<double> scratch(static_cast<std::size_t>(area));
   for (Index i = 0; i < penalty.size(0) * penalty.size(1); ++i)
-    check(invert(spoilt.mutable_data<double>() + i * area, d,
-                 result.mutable_data<double>() + i * area, scratch.data()),
-          "stabilized_recurrence: the penalty is not positive definite or not finite");
+    check_not_diverged(invert(spoilt.mutable_data<double>() + i * area, d,
+                              result.mutable_data<double>() + i * area, scratch.data()),
+                       "stabilized_recurrence: the penalty is not positive definite or not finite");
 }
 
 // M^-1 for each of the matrices M (B, H, d, d) of float64.
