@@ -46,8 +46,8 @@ TensorFile read_checkpoint(const std::filesystem::path& path);
 /// Throws Error if the checksum of the text does not hold.
 TrainingState read_training_state(const std::filesystem::path& path);
 
-/// Parameters under their own names, without a run around them, for other programs; with the same
-/// promises as the two above.
+/// Parameters under their own names, without a run around them and without checksums, for other
+/// programs. A file that is there is replaced as save_checkpoint does, and Errors are the same.
 void save_parameters(const std::filesystem::path& path, const std::vector<Parameter>& parameters,
                      const std::map<std::string, std::string>& metadata = {});
 /// Reads them back. Throws Error as load_checkpoint does.

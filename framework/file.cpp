@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include "framework/check.hpp"
 
@@ -35,8 +36,13 @@ class TemporaryFile {
       descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
       if (descriptor_ < 0 && (errno != EEXIST || attempt == 1000))
         fail_with_reason("write", target, errno);
+      // Between the two calls somebody may have taken it for one that was left behind.
+      struct stat status {};
+      const bool taken = descriptor_ >= 0 &&
+                         ((::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) ||
+                          (::fstat(descriptor_, &status) == 0 && status.st_nlink == 0));
+      if (taken) ::close(std::exchange(descriptor_, -1));
     }
-    ::flock(descriptor_, LOCK_EX | LOCK_NB);
   }
   ~TemporaryFile() {
     if (descriptor_ >= 0) ::close(descriptor_);

@@ -109,6 +109,7 @@ BOOST_AUTO_TEST_CASE(a_rank_that_fails_ends_all, *utf::precondition(has_mpirun()
   const Outcome dead = run("one_dies");
   BOOST_TEST(dead.code != 0);
   BOOST_TEST(dead.code != 124);
+  check_contains(dead.errors, "rank 1");  // mpirun's own words
 }
 
 // --- vla train ----------------------------------------------------------------------------------

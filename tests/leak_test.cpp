@@ -3,9 +3,11 @@
 #include <unistd.h>
 
 #include <boost/test/unit_test.hpp>
+#include <cmath>
 #include <fstream>
 #include <sstream>
 
+#include "framework/diverged.hpp"
 #include "framework/storage.hpp"
 #include "tools/training.hpp"
 
@@ -63,11 +65,38 @@ BOOST_AUTO_TEST_CASE(a_step_without_memory_is_refused_and_the_training_goes_on) 
     other.step();
   }
   limit_memory(memory_statistics().live + 500);
+  BOOST_CHECK_THROW(training.step(), OutOfMemory);
   BOOST_CHECK_THROW(training.final_evaluation(), OutOfMemory);
   limit_memory(0);
   BOOST_TEST(training.step().loss.item() == other.step().loss.item());
   const auto evaluation = training.final_evaluation();
   BOOST_TEST(evaluation.loss == other.final_evaluation().loss);
+}
+
+// A step in which the loss cannot be finite, among good ones: it is left out.
+BOOST_AUTO_TEST_CASE(a_bad_step_is_skipped_and_the_training_goes_on) {
+  for (const std::string model : {"vla", "linear"}) BOOST_TEST_CONTEXT(model) {
+      TrainOptions options = small_training();
+      options.model = model;
+      options.non_finite = "skip";
+      Training training(options);
+      for (int step = 0; step < 3; ++step) training.step();
+      Var table = training.all_parameters().front().variable;
+      const Tensor good = table.value().clone();
+      table.mutable_value().fill(std::nan(""));
+      training.step();
+      BOOST_TEST(training.skipped_steps() == 1);
+      BOOST_TEST(training.steps() == 4);
+      table.mutable_value().copy_from(good);
+      BOOST_TEST(std::isfinite(training.step().loss.item()));
+      BOOST_TEST(training.skipped_steps() == 1);
+      options.non_finite = "throw";
+      Training refused(options);
+      table = refused.all_parameters().front().variable;
+      table.mutable_value().fill(std::nan(""));
+      BOOST_CHECK_THROW(refused.step(), Diverged);
+      BOOST_TEST(refused.steps() == 0);
+    }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,13 +1,17 @@
 #include "tools/run.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <tuple>
 
 #include "framework/file.hpp"
 
@@ -59,10 +63,11 @@ Metrics from_line(const std::string& line, const std::string& where) {
 
 namespace {
 
-// A second name for a file, in place of what had that name. File systems without such names get a
-// copy.
+// A second name for the checkpoint, in place of what had that name. The name on the way is one of
+// those that saving clears away, should the process end here. File systems without second names get
+// a copy.
 void name_too(const fs::path& file, const fs::path& name) {
-  const fs::path link = name.string() + ".new";
+  const fs::path link = concatenate(file.string(), ".", ::getpid(), ".0.tmp");
   std::error_code error;
   fs::remove(link, error);
   fs::create_hard_link(file, link, error);
@@ -70,6 +75,19 @@ void name_too(const fs::path& file, const fs::path& name) {
   fs::rename(link, name, error);
   check(!error, "cannot write ", name.string(), ": ", error.message());
   fs::remove(link, error);  // where both were one file already, the rename did nothing
+}
+
+// The step of checkpoint-STEP.safetensors, or -1 for another name.
+Index kept_step(const fs::path& file) {
+  constexpr std::string_view kBefore = "checkpoint-", kBehind = ".safetensors";
+  const std::string whole = file.filename().string();
+  std::string_view name = whole;
+  if (!name.starts_with(kBefore) || !name.ends_with(kBehind)) return -1;
+  name.remove_prefix(kBefore.size());
+  name.remove_suffix(std::min(name.size(), kBehind.size()));
+  Index step = -1;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), step);
+  return error == std::errc() && end == name.data() + name.size() ? step : -1;
 }
 
 void remove_file(const fs::path& path) {
@@ -89,23 +107,24 @@ RunDirectory::RunDirectory(fs::path path) : path_(std::move(path)) {
 }
 
 std::vector<fs::path> RunDirectory::kept() const {
-  std::vector<std::pair<fs::file_time_type, fs::path>> found;
+  std::vector<std::tuple<fs::file_time_type, Index, fs::path>> found;
   for (const fs::path& file : files_in(path_)) {
-    const std::string name = file.filename().string();
-    if (!name.starts_with("checkpoint-") || !name.ends_with(".safetensors")) continue;
     std::error_code ignored;
-    found.emplace_back(fs::last_write_time(file, ignored), file);
+    if (const Index step = kept_step(file); step >= 0)
+      found.emplace_back(fs::last_write_time(file, ignored), step, file);
   }
   std::ranges::sort(found, std::greater{});
   std::vector<fs::path> result;
-  for (auto& [time, file] : found) result.push_back(std::move(file));
+  for (auto& [time, step, file] : found) result.push_back(std::move(file));
   return result;
 }
 
 void RunDirectory::keep_last(Index step, Index count) const {
-  name_too(last_checkpoint(), path_ / concatenate("checkpoint-", step, ".safetensors"));
-  const std::vector<fs::path> all = kept();
-  for (auto i = static_cast<std::size_t>(count); i < all.size(); ++i) remove_file(all[i]);
+  const fs::path newest = path_ / concatenate("checkpoint-", step, ".safetensors");
+  name_too(last_checkpoint(), newest);
+  Index others = 0;
+  for (const fs::path& file : kept())
+    if (file != newest && ++others >= count) remove_file(file);
 }
 
 void RunDirectory::keep_best() const { name_too(last_checkpoint(), best_checkpoint()); }

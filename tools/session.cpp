@@ -7,6 +7,7 @@
 #include <memory>
 #include <utility>
 
+#include "framework/checkpoint.hpp"
 #include "framework/diverged.hpp"
 #include "tools/children.hpp"
 #include "tools/stopwatch.hpp"
@@ -25,22 +26,24 @@ struct Meter {
     ++steps;
     seconds += step_seconds;
   }
-  /// Reads the losses, of the steps up to `last`: the mean of those that are finite. Diverged if
-  /// none is, or if --non-finite is throw and one is not.
-  double mean_loss(const Training& training, Index last) const {
+  /// Reads the losses, of the steps up to `last`: the mean of those that are finite, or `otherwise`
+  /// where none is. Diverged if --non-finite is throw and one is not, or if there are many and none
+  /// is.
+  double mean_loss(const Training& training, Index last, double otherwise) const {
+    constexpr std::size_t kMany = 50;
+    training.wait();
     double sum = 0;
-    Index step = last - static_cast<Index>(losses.size());
-    Index finite = 0;
+    Index step = last - static_cast<Index>(losses.size()), finite = 0;
     for (const Tensor& loss : losses) {
       const double value = loss.item();
       training.check_finite(value, ++step);
-      if (!std::isfinite(value)) continue;  // --non-finite skip or ignore
+      if (!std::isfinite(value)) continue;
       sum += value;
       ++finite;
     }
-    check_not_diverged(losses.empty() || finite > 0, "no loss of the ", losses.size(),
+    check_not_diverged(losses.size() < kMany || finite > 0, "no loss of the ", losses.size(),
                        " steps up to ", last, " is finite: training diverged");
-    return losses.empty() ? 0 : sum / static_cast<double>(finite);
+    return finite == 0 ? otherwise : sum / static_cast<double>(finite);
   }
   double per_second(Index tokens_per_step) const {
     return seconds > 0 ? static_cast<double>(steps * tokens_per_step) / seconds : 0;
@@ -69,7 +72,8 @@ class Run {
  private:
   /// Makes the directory of a new run: after a first step, which shows that its sizes are possible.
   void begin();
-  /// The checkpoint that was asked for; Error that names another if it is damaged.
+  /// Makes the training from the checkpoint that was asked for; an Error names another that is good
+  /// if this one is damaged.
   void load();
   bool reached(double accuracy) const { return options_.until > 0 && accuracy >= options_.until; }
   /// Returns the held-out accuracy.
@@ -105,13 +109,12 @@ class Run {
 void Run::open() {
   const bool goes_on = session_.resume && (directory_.names_checkpoint() ||
                                            std::filesystem::exists(directory_.checkpoint()));
-  if (goes_on) check_same_run(options_, directory_.checkpoint());
-  training_ = std::make_unique<Training>(options_, session_.ranks);
-  if (goes_on) check_same_data(training_->task(), directory_.checkpoint());
+  if (goes_on)
+    load();
+  else
+    training_ = std::make_unique<Training>(options_, session_.ranks);
   if (session_.resume) {
-    if (goes_on)
-      load();
-    else
+    if (!goes_on)
       progress_.say(fmt::format("{} has no checkpoint yet: it starts from step 0",
                                 directory_.path().string()));
     const auto first = static_cast<Index>(session_.ranks.broadcast(static_cast<double>(steps())));
@@ -119,7 +122,11 @@ void Run::open() {
           " here and at step ", first, " for rank 0; all ranks need the same files");
     if (leads()) directory_.keep_metrics_until(steps());
     const std::vector<Metrics> before = leads() ? directory_.metrics() : std::vector<Metrics>{};
-    for (const Metrics& line : before) best_ = std::max(best_, line.accuracy);
+    for (const Metrics& line : before) {
+      if (line.accuracy > best_ && line.step == steps() && options_.keep_best)
+        directory_.keep_best();  // the run may have been ended before that was done
+      best_ = std::max(best_, line.accuracy);
+    }
     if (!before.empty()) {
       accuracy_ = before.back().accuracy;
       const auto seconds = before.back().more.find("seconds");
@@ -130,16 +137,24 @@ void Run::open() {
 }
 
 void Run::load() {
+  const std::filesystem::path& checkpoint = directory_.checkpoint();
   try {
-    training_->load(directory_.checkpoint());
+    read_checkpoint(checkpoint);
   } catch (const Error& error) {
     for (const std::filesystem::path& other : directory_.kept()) {
-      std::error_code ignored;
-      if (std::filesystem::equivalent(other, directory_.checkpoint(), ignored)) continue;
-      fail(error.what(), "; an earlier one: vla train --resume ", other.string());
+      try {
+        read_checkpoint(other);
+      } catch (const Error&) {
+        continue;
+      }
+      fail(error.what(), "; another is good: vla train --resume ", other.string());
     }
     throw;
   }
+  check_same_run(options_, checkpoint);
+  training_ = std::make_unique<Training>(options_, session_.ranks);
+  check_same_data(training_->task(), checkpoint);
+  training_->load(checkpoint);
 }
 
 void Run::save() {
@@ -180,24 +195,26 @@ bool Run::learn(Index last) {
     if (report_due) {
       done = reached(report(step, std::exchange(stretch, {})));
     } else {
-      if (training_->device().is_cpu() || total_.steps == 1) loss_ = step.loss.item();
+      if (training_->device().is_cpu() || total_.steps == 1)
+        if (const double loss = step.loss.item(); std::isfinite(loss)) loss_ = loss;
       progress_.update(line(loss_, stretch.per_second(training_->tokens_per_step())));
     }
     if (written() && options_.checkpoint_every > 0 && steps() % options_.checkpoint_every == 0) {
-      stretch.mean_loss(*training_, steps());  // a run that diverged must not replace a good one
+      stretch.mean_loss(*training_, steps(),
+                        loss_);  // a run that diverged must not replace a good one
       save();
     }
     elapsed_ += watch_.lap();
     if (interrupted()) break;
   }
-  stretch.mean_loss(*training_, steps());
+  stretch.mean_loss(*training_, steps(), loss_);
   if (written()) save();
   interrupted();  // it may have come since
   return done;
 }
 
 double Run::report(const Training::Step& last_step, const Meter& stretch) {
-  loss_ = stretch.mean_loss(*training_, steps());
+  loss_ = stretch.mean_loss(*training_, steps(), loss_);
   if (leads()) evaluate(last_step, stretch);
   return accuracy_ = session_.ranks.broadcast(accuracy_);
 }

@@ -186,7 +186,11 @@ void Training::check_finite(double loss, Index step) const {
 
 void Training::wait() const {
   if constexpr (kCudaBuild)
-    if (!device_.is_cpu()) cuda::synchronize(device_);
+    if (!device_.is_cpu()) try {
+        cuda::synchronize(device_);
+      } catch (const Diverged&) {  // of an operator, whose step the guard has left out
+        if (options_.non_finite != "skip") throw;
+      }
 }
 
 void Training::learn() {
@@ -225,6 +229,19 @@ Batch Training::next_batch() {
 }
 
 Training::Step Training::step() {
+  const RandomState batches = batches_;
+  const Index before = steps();
+  try {
+    return take_step();
+  } catch (...) {
+    batches_ = batches;
+    prefetch_ = nullptr;
+    optimizer_->set_steps(before);
+    throw;
+  }
+}
+
+Training::Step Training::take_step() {
   Batch batch = next_batch();
   if (ranks_.size() > 1)
     for (Tensor* part : {&batch.tokens, &batch.targets})
@@ -255,7 +272,13 @@ Training::Step Training::step() {
     return {loss_.clone(), gradient_norm_.clone(), options_.rate * share};
   }
   ++eager_steps_;
-  learn();
+  try {
+    learn();
+  } catch (const Diverged&) {  // an operator refused what is not finite
+    if (options_.non_finite != "skip" || ranks_.size() > 1) throw;
+    optimizer_->skip();
+    loss_ = gradient_norm_ = Tensor::scalar(std::nan(""), DType::float64, device_);
+  }
   return {loss_, gradient_norm_, options_.rate * share};
 }
 

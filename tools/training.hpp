@@ -82,7 +82,8 @@ class Training {
   /// Draws a batch and learns from it: of several ranks each from its rows of the batch that one
   /// process with a batch of all of them would draw, and all have the loss and norm of the whole.
   /// Throws Diverged if the loss is not finite and --non-finite says so; on CUDA that is for the
-  /// reader to see, with check_finite.
+  /// reader to see, with check_finite. After an Error, as of memory that is not there, the training
+  /// is where it was before the step.
   Step step();
   /// The same for a loss that was read later.
   void check_finite(double loss, Index step) const;
@@ -113,6 +114,7 @@ class Training {
 
  private:
   Index all_rows() const { return options_.batch * ranks_.size(); }
+  Step take_step();
   Batch next_batch();
   void learn();
   Gradients learn_together(Tape& tape, const Var& loss);

@@ -1,8 +1,20 @@
 #include "framework/cuda/problem.hpp"
 
+#include <cmath>
+
 #include "framework/diverged.hpp"
 
 namespace vla::cuda {
+namespace {
+
+// A number that is out of range is a mistake; one that is none any more comes of a training.
+template <class... Parts>
+[[noreturn]] void fail_number(double number, const Parts&... parts) {
+  if (std::isnan(number)) throw Diverged(concatenate(parts...));
+  fail(parts...);
+}
+
+}  // namespace
 
 void throw_problem(const ProblemNote& note) {
   const std::string place =
@@ -20,8 +32,8 @@ void throw_problem(const ProblemNote& note) {
       throw Diverged(concatenate("optimizer: the loss is ", note.number,
                                  "; a finite one is needed to move the parameters"));
     case Problem::lambda0:
-      fail("inverse penalty: lambda0 of head ", note.head, " is ", note.number,
-           "; a positive number is needed");
+      fail_number(note.number, "inverse penalty: lambda0 of head ", note.head, " is ", note.number,
+                  "; a positive number is needed");
     case Problem::penalty_direction:
       throw Diverged(concatenate("inverse penalty: the direction", place, " is not finite"));
     case Problem::penalty_vector:
@@ -30,9 +42,11 @@ void throw_problem(const ProblemNote& note) {
       throw Diverged(
           concatenate("inverse penalty: the upstream gradient", place, " is not finite"));
     case Problem::penalty_forget:
-      fail("inverse penalty: forgetting factor ", note.number, place, "; 0 < gamma <= 1 is needed");
+      fail_number(note.number, "inverse penalty: forgetting factor ", note.number, place,
+                  "; 0 < gamma <= 1 is needed");
     case Problem::penalty_weight:
-      fail("inverse penalty: weight ", note.number, place, "; 0 or more is needed");
+      fail_number(note.number, "inverse penalty: weight ", note.number, place,
+                  "; 0 or more is needed");
     case Problem::penalty_not_definite:
       throw Diverged(
           concatenate("inverse penalty: M", place, " is not positive definite or not finite"));

@@ -156,9 +156,15 @@ PendingSum::~PendingSum() {
     } catch (const Error&) {
     }
   }
+  abandon();
+}
+
+void PendingSum::abandon() {
+  if (!message_) return;
   // MPI may still write there: the memory is left to it.
   new Tensor(std::move(host_));
   message_.release();
+  target_ = {};
 }
 
 void PendingSum::progress() {

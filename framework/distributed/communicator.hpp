@@ -30,6 +30,8 @@ class PendingSum {
   /// Waits until the tensor it was begun with has the sum. Nothing happens a second time. Throws
   /// Error for what MPI reports.
   void finish();
+  /// Leaves the sum to itself, as when the other ranks may never come; the tensor stays unknown.
+  void abandon();
 
  private:
   friend class Communicator;

@@ -108,6 +108,17 @@ void DataParallel::progress() {
 
 Gradients DataParallel::backward(Tape& tape, const Var& loss, double share) {
   if (ranks_.size() == 1) return tape.backward(loss);
+  check(!apart_, "data parallel: an earlier backward failed and left the ranks apart; end the job");
+  try {
+    return backward_together(tape, loss, share);
+  } catch (...) {
+    apart_ = true;
+    for (Bucket& bucket : buckets_) bucket.pending.abandon();
+    throw;
+  }
+}
+
+Gradients DataParallel::backward_together(Tape& tape, const Var& loss, double share) {
   prepare();
   tape.on_final_gradient(
       [this](const Var& parameter, const Tensor& gradient) { take(parameter, gradient); });

@@ -47,6 +47,8 @@ class DataParallel {
   /// gradient, the same everywhere. All ranks together, each with its tape of the same model. A
   /// parameter has a gradient if it has one on some rank. What else the tape tells of (watched
   /// variables) is of this rank's own share. Takes the tape's on_final_gradient.
+  /// An Error in between, which this rank alone may have met, leaves the ranks apart: later calls
+  /// throw Error, and the job is to end.
   Gradients backward(Tape& tape, const Var& loss, double share);
 
   /// Messages of a step.
@@ -68,6 +70,7 @@ class DataParallel {
   void take(const Var& parameter, const Tensor& gradient);
   void begin_full();
   void progress();
+  Gradients backward_together(Tape& tape, const Var& loss, double share);
   Gradients unpack(const Gradients& own);
 
   Communicator ranks_;
@@ -78,6 +81,7 @@ class DataParallel {
     std::size_t bucket, member;
   };
   std::unordered_map<const void*, Place> places_;
+  bool apart_ = false;
   std::size_t begun_ = 0;  // buckets on their way, in the same order on every rank
 };
 

@@ -150,6 +150,8 @@ void Optimizer::begin_step(StepOptions options) {
   options_ = options;
 }
 
+void Optimizer::skip() { skipped_.fill(skipped_.item() + 1); }
+
 std::int64_t Optimizer::skipped_steps() const {
   return skipped_.defined() ? static_cast<std::int64_t>(skipped_.item()) : 0;
 }
@@ -167,7 +169,7 @@ bool Optimizer::guard(const Tensor& norm, const Tensor& loss) {
                          std::isfinite(length) ? value : length,
                          "; a finite one is needed to move the parameters");
     move = finite || options_.non_finite == NonFinite::ignore;
-    if (!move) skipped_.fill(skipped_.item() + 1);
+    if (!move) skip();
     if (options_.clip > 0 && finite)
       numbers_.mutable_data<double>()[0] = clip_factor(length, options_.clip);
   };
@@ -193,7 +195,7 @@ Tensor Optimizer::step(const Gradients& gradients, StepOptions options) {
   begin_step(options);
   try {
     return move(gradients);
-  } catch (const Error&) {
+  } catch (...) {
     --steps_;
     throw;
   }

@@ -50,6 +50,9 @@ class Optimizer {
   /// it is given.
   Tensor move(const Gradients& gradients, const Tensor& loss = {});
 
+  /// In place of the second half: leaves the step that was begun out and counts it as skipped.
+  void skip();
+
   /// Those it was made for.
   const std::vector<Parameter>& parameters() const { return parameters_; }
   /// Steps so far; those that were skipped count, so that schedules go on.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 
 #include "framework/diverged.hpp"
 #include "framework/host_device.hpp"
@@ -67,18 +68,25 @@ void check_finite(const T* x, Index n, const char* what, Index b, Index h, Index
                      " at token ", token, " is not finite");
 }
 
-/// Throws Error, naming the place, for a gamma outside (0, 1], a weight below 0 or a direction that
-/// is not finite.
+/// check(condition, parts...), but Diverged where `number` is NaN.
+template <class... Parts>
+void check_number(bool condition, double number, const Parts&... parts) {
+  check_not_diverged(condition || !std::isnan(number), parts...);
+  check(condition, parts...);
+}
+
+/// Throws Error, naming the place, for a gamma outside (0, 1] or a weight below 0; Diverged for
+/// either, or a direction, that is not finite.
 template <class T>
 void check_token(const PenaltyArrays<T>& in, Index b, Index t, Index h) {
   const Index place = in.place(b, t, h);
   const T gamma = in.gamma(place);
-  check(gamma > 0 && gamma <= 1, "inverse penalty: forgetting factor ", gamma, " of sequence ", b,
-        ", head ", h, " at token ", t, "; 0 < gamma <= 1 is needed");
+  check_number(gamma > 0 && gamma <= 1, gamma, "inverse penalty: forgetting factor ", gamma,
+               " of sequence ", b, ", head ", h, " at token ", t, "; 0 < gamma <= 1 is needed");
   for (Index m = 0; m < in.n.rank; ++m) {
     const T weight = in.weight(place, m);
-    check(weight >= 0, "inverse penalty: weight ", weight, " of sequence ", b, ", head ", h,
-          " at token ", t, "; 0 or more is needed");
+    check_number(weight >= 0, weight, "inverse penalty: weight ", weight, " of sequence ", b,
+                 ", head ", h, " at token ", t, "; 0 or more is needed");
     check_finite(in.direction(place, m), in.n.width, "the direction", b, h, t);
   }
 }
