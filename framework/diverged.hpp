@@ -5,8 +5,8 @@
 
 namespace vla {
 
-/// A loss, the norm of gradients, or what reaches an op that needs finite numbers, is not finite any
-/// more. Smaller steps may help.
+/// A loss, the norm of gradients, or what reaches an op that needs finite numbers is not finite
+/// any more. Smaller steps may help.
 class Diverged : public Error {
  public:
   using Error::Error;
