@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "tools/golden_case.hpp"
+#include "tools/relative_error.hpp"
 
 namespace vla {
 

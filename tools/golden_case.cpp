@@ -1,6 +1,5 @@
 #include "tools/golden_case.hpp"
 
-#include <cmath>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
@@ -19,20 +18,6 @@ Var& find(ParameterMap& parameters, const std::string& name, const std::string& 
 }
 
 }  // namespace
-
-double relative_error(const Tensor& actual, const Tensor& expected) {
-  check(actual.shape() == expected.shape(), "shape ", actual.shape(), " where the case has ",
-        expected.shape());
-  const Tensor a = actual.to(Device{}).to(DType::float64),
-               e = expected.to(Device{}).to(DType::float64);
-  double difference = 0, norm = 0;
-  for (std::size_t i = 0; i < a.values<double>().size(); ++i) {
-    const double x = a.values<double>()[i], y = e.values<double>()[i];
-    difference += (x - y) * (x - y);
-    norm += y * y;
-  }
-  return std::sqrt(norm > 0 ? difference / norm : difference);
-}
 
 GoldenCase::GoldenCase(const std::string& path, DType dtype, Device device, double tolerance,
                        std::ostream& out)

@@ -10,12 +10,9 @@
 #include "framework/nn/module.hpp"
 #include "framework/safetensors.hpp"
 #include "models/operator_form.hpp"
+#include "tools/relative_error.hpp"
 
 namespace vla {
-
-/// Norm of the difference over norm of the reference, or the difference alone where the reference
-/// is 0. Throws Error for different shapes.
-double relative_error(const Tensor& actual, const Tensor& expected);
 
 /// A case file, read in the element type of the run, with arrays on its device.
 class GoldenCase {
