@@ -182,7 +182,8 @@ BOOST_AUTO_TEST_CASE(the_same_few_tokens_for_ever, NEEDS_CUDA) {
     penalty.mutable_data<double>()[i * 64 + i % 64] += exact.lambda0.value().data<double>()[0];
   BOOST_TEST(relative_difference(unpack(state.penalty), penalty) <= 1e-5);
   const Tensor o = least_squares_steps(inputs, state).output;
-  for (const double x : on_cpu(o).values<double>()) BOOST_TEST_REQUIRE(std::isfinite(x));
+  const Tensor here = on_cpu(o);
+  for (const double x : here.values<double>()) BOOST_TEST_REQUIRE(std::isfinite(x));
 }
 
 BOOST_AUTO_TEST_CASE(a_weight_may_be_wider_than_the_keys, NEEDS_CUDA) {

@@ -74,6 +74,13 @@ int rename(const char* from, const char* to) noexcept {
 
 void* operator new(std::size_t bytes) { return vla::allocate(bytes); }
 void* operator new[](std::size_t bytes) { return vla::allocate(bytes); }
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  try {
+    return vla::allocate(bytes);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
 void operator delete(void* block) noexcept { std::free(block); }
 void operator delete[](void* block) noexcept { std::free(block); }
 void operator delete(void* block, std::size_t) noexcept { std::free(block); }

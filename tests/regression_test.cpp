@@ -137,8 +137,8 @@ BOOST_AUTO_TEST_CASE(the_kalman_filter_is_the_best_where_w_drifts) {
     BOOST_TEST(error(kalman_predictions(batch, other)) > best);
   // With all of w new at every point nothing can be known.
   const RegressionOptions anew{.noise = 0.2, .drift = 1};
-  for (double value : kalman_predictions(batch_of(anew, 5), anew).values<double>())
-    BOOST_TEST(value == 0);
+  const Tensor predicted = kalman_predictions(batch_of(anew, 5), anew);
+  for (double value : predicted.values<double>()) BOOST_TEST(value == 0);
 }
 
 BOOST_AUTO_TEST_CASE(what_does_not_fit_is_refused) {
