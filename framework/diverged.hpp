@@ -19,4 +19,12 @@ void check_not_diverged(bool condition, const Parts&... parts) {
     throw Diverged(concatenate(parts...));
 }
 
+/// Throws with the parts as its message, about a number that may not be: Diverged for NaN, which
+/// comes of a computation, and Error for any other, which is a mistake.
+template <class... Parts>
+[[noreturn]] void fail_number(double number, const Parts&... parts) {
+  if (number != number) throw Diverged(concatenate(parts...));
+  fail(parts...);
+}
+
 }  // namespace vla

@@ -305,6 +305,23 @@ BOOST_AUTO_TEST_CASE(a_run_keeps_earlier_checkpoints_and_its_best) {
                 {"run/checkpoint-2.safetensors", "No such file"});
 }
 
+// Between the report of a best accuracy and the name of its checkpoint a run may end; the one that
+// goes on from there, here by name, gives it.
+BOOST_AUTO_TEST_CASE(a_best_checkpoint_that_was_not_named_is_named_on_resuming) {
+  const Place place;
+  BOOST_REQUIRE_EQUAL(
+      place.run(kSmall + "--checkpoint-every 2 --keep 4 --keep-best --out run").errors, "");
+  const std::string best = read(place / "run/best.safetensors");
+  std::string step;
+  for (const char* name : {"2", "4", "6"})  // 8 is the last checkpoint too
+    if (read(place / concatenate("run/checkpoint-", name, ".safetensors")) == best) step = name;
+  BOOST_REQUIRE(!step.empty());
+  std::filesystem::remove(place / "run/best.safetensors");
+  BOOST_TEST(
+      place.run(concatenate("train --resume run/checkpoint-", step, ".safetensors")).errors == "");
+  BOOST_TEST((read(place / "run/best.safetensors") == best));
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 // Not a suite that ctest knows: tools/soak runs it.

@@ -59,10 +59,6 @@ Metrics from_line(const std::string& line, const std::string& where) {
   return metrics;
 }
 
-}  // namespace
-
-namespace {
-
 // A second name for the checkpoint, in place of what had that name. The name on the way is one of
 // those that saving clears away, should the process end here. File systems without second names get
 // a copy.
@@ -127,7 +123,9 @@ void RunDirectory::keep_last(Index step, Index count) const {
     if (file != newest && ++others >= count) remove_file(file);
 }
 
-void RunDirectory::keep_best() const { name_too(last_checkpoint(), best_checkpoint()); }
+void RunDirectory::keep_best(const fs::path& checkpoint) const {
+  name_too(checkpoint, best_checkpoint());
+}
 
 void RunDirectory::check_free(bool force) const {
   std::error_code ignored;

@@ -48,8 +48,8 @@ class RunDirectory {
   /// Gives the last checkpoint a second name, that of its step, and removes all such names but
   /// those of the last `count` saves.
   void keep_last(Index step, Index count) const;
-  /// Makes the last checkpoint the best one too.
-  void keep_best() const;
+  /// Makes a checkpoint of the run the best one too.
+  void keep_best(const std::filesystem::path& checkpoint) const;
   /// The checkpoints with a step in their name, the latest save first.
   std::vector<std::filesystem::path> kept() const;
 

@@ -124,7 +124,7 @@ void Run::open() {
     const std::vector<Metrics> before = leads() ? directory_.metrics() : std::vector<Metrics>{};
     for (const Metrics& line : before) {
       if (line.accuracy > best_ && line.step == steps() && options_.keep_best)
-        directory_.keep_best();  // the run may have been ended before that was done
+        directory_.keep_best(directory_.checkpoint());  // the run may have ended before that
       best_ = std::max(best_, line.accuracy);
     }
     if (!before.empty()) {
@@ -200,8 +200,8 @@ bool Run::learn(Index last) {
       progress_.update(line(loss_, stretch.per_second(training_->tokens_per_step())));
     }
     if (written() && options_.checkpoint_every > 0 && steps() % options_.checkpoint_every == 0) {
-      stretch.mean_loss(*training_, steps(),
-                        loss_);  // a run that diverged must not replace a good one
+      // A run that diverged must not replace a good one.
+      stretch.mean_loss(*training_, steps(), loss_);
       save();
     }
     elapsed_ += watch_.lap();
@@ -237,7 +237,7 @@ void Run::evaluate(const Training::Step& last_step, const Meter& stretch) {
   if (written()) directory_.append(metrics);
   if (written() && options_.keep_best && accuracy_ > best_) {
     save();
-    directory_.keep_best();
+    directory_.keep_best(directory_.last_checkpoint());
   }
   best_ = std::max(best_, accuracy_);
   progress_.report(line(metrics.loss, metrics.tokens_per_second));

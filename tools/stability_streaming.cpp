@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "tools/golden_case.hpp"
+#include "tools/relative_error.hpp"
 #include "tools/stability_models.hpp"
 #include "tools/stopwatch.hpp"
 

@@ -76,7 +76,7 @@ class Training {
   /// Loss and norm are scalars where the model is: on CUDA, reading them waits for the step.
   struct Step {
     Tensor loss;
-    Tensor gradient_norm;  ///< before clipping; 0 when clipping is off
+    Tensor gradient_norm;  ///< before clipping
     double rate = 0;
   };
   /// Draws a batch and learns from it: of several ranks each from its rows of the batch that one

@@ -3,6 +3,7 @@
 #include "framework/framework.hpp"
 #include "models/models.hpp"
 #include "tools/golden_case.hpp"
+#include "tools/relative_error.hpp"
 
 namespace vla {
 namespace {

@@ -1,20 +1,8 @@
 #include "framework/cuda/problem.hpp"
 
-#include <cmath>
-
 #include "framework/diverged.hpp"
 
 namespace vla::cuda {
-namespace {
-
-// A number that is out of range is a mistake; one that is none any more comes of a training.
-template <class... Parts>
-[[noreturn]] void fail_number(double number, const Parts&... parts) {
-  if (std::isnan(number)) throw Diverged(concatenate(parts...));
-  fail(parts...);
-}
-
-}  // namespace
 
 void throw_problem(const ProblemNote& note) {
   const std::string place =

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 
 #include "framework/diverged.hpp"
 #include "framework/host_device.hpp"
@@ -68,25 +67,20 @@ void check_finite(const T* x, Index n, const char* what, Index b, Index h, Index
                      " at token ", token, " is not finite");
 }
 
-/// check(condition, parts...), but Diverged where `number` is NaN.
-template <class... Parts>
-void check_number(bool condition, double number, const Parts&... parts) {
-  check_not_diverged(condition || !std::isnan(number), parts...);
-  check(condition, parts...);
-}
-
 /// Throws Error, naming the place, for a gamma outside (0, 1] or a weight below 0; Diverged for
 /// either, or a direction, that is not finite.
 template <class T>
 void check_token(const PenaltyArrays<T>& in, Index b, Index t, Index h) {
   const Index place = in.place(b, t, h);
   const T gamma = in.gamma(place);
-  check_number(gamma > 0 && gamma <= 1, gamma, "inverse penalty: forgetting factor ", gamma,
-               " of sequence ", b, ", head ", h, " at token ", t, "; 0 < gamma <= 1 is needed");
+  if (!(gamma > 0 && gamma <= 1))
+    fail_number(gamma, "inverse penalty: forgetting factor ", gamma, " of sequence ", b, ", head ",
+                h, " at token ", t, "; 0 < gamma <= 1 is needed");
   for (Index m = 0; m < in.n.rank; ++m) {
     const T weight = in.weight(place, m);
-    check_number(weight >= 0, weight, "inverse penalty: weight ", weight, " of sequence ", b,
-                 ", head ", h, " at token ", t, "; 0 or more is needed");
+    if (!(weight >= 0))
+      fail_number(weight, "inverse penalty: weight ", weight, " of sequence ", b, ", head ", h,
+                  " at token ", t, "; 0 or more is needed");
     check_finite(in.direction(place, m), in.n.width, "the direction", b, h, t);
   }
 }

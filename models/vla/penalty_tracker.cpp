@@ -35,8 +35,9 @@ PenaltyTracker::PenaltyTracker(Index width, double lambda0, const double* penalt
 }
 
 void PenaltyTracker::forget(double gamma) {
-  check(gamma > 0 && gamma <= 1, "inverse penalty: forgetting factor ", gamma, " at token ",
-        tokens_, "; 0 < gamma <= 1 is needed");
+  if (!(gamma > 0 && gamma <= 1))
+    fail_number(gamma, "inverse penalty: forgetting factor ", gamma, " at token ", tokens_,
+                "; 0 < gamma <= 1 is needed");
   kept_ *= gamma;
   const double grown = 1 / gamma;
   double *m = penalty_.data(), *a = inverse_.data();
@@ -48,8 +49,9 @@ void PenaltyTracker::forget(double gamma) {
 }
 
 void PenaltyTracker::add(const double* u, double weight) {
-  check(weight >= 0, "inverse penalty: weight ", weight, " at token ", tokens_,
-        "; 0 or more is needed");
+  if (!(weight >= 0))
+    fail_number(weight, "inverse penalty: weight ", weight, " at token ", tokens_,
+                "; 0 or more is needed");
   double* z = scratch_.data();
   apply(u, z);
   double delta = 0;
