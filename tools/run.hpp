@@ -61,6 +61,9 @@ class RunDirectory {
   /// The line of the final evaluation, once there is one.
   std::optional<Metrics> held_out() const;
   void append(const Metrics& line) const;
+  /// Waits until the lines are safely on disk, so that no checkpoint is there without those before
+  /// it.
+  void sync_metrics() const;
   /// Keeps the reports up to `step`: a run that goes on from there makes the others again.
   void keep_metrics_until(Index step) const;
 

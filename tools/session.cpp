@@ -158,6 +158,7 @@ void Run::load() {
 }
 
 void Run::save() {
+  directory_.sync_metrics();
   training_->save(directory_.last_checkpoint());
   if (options_.keep > 1) directory_.keep_last(steps(), options_.keep);
 }

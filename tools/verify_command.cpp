@@ -30,7 +30,7 @@ Command verify_command(CLI::App& program) {
   add_setting(*app, "dtype", request->dtype, "float64 or float32");
   add_setting(*app, "device", request->device, kDeviceHelp);
   add_setting(*app, "tolerance", request->tolerance,
-              "largest relative error; 0: 1e-9 in float64, 1e-4 in float32");
+              "largest relative error; 0: 1e-9 in float64, 3e-4 in float32");
   return {app, [request] {
             check(std::isfinite(request->tolerance) && request->tolerance >= 0, "--tolerance ",
                   request->tolerance, " is not allowed; 0 or more");

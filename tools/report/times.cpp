@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <optional>
 
 #include "framework/file.hpp"
 
@@ -102,20 +101,21 @@ std::string crossovers(const std::vector<LayerTime>& times) {
   std::string faster, others;
   for (const std::string& layer : names(times, &LayerTime::layer)) {
     if (layer == kBaseline) continue;
-    std::optional<double> from, last;  // faster from there on; the longest that both were tried at
+    // Faster from there on; the longest that both were tried at.
+    const LayerTime *from = nullptr, *last = nullptr;
     for (const LayerTime& time : times) {  // in the order of their lengths
       const auto there = baseline.find(time.length);
       if (time.layer != layer || there == baseline.end()) continue;
-      last = time.length;
+      last = &time;
       if (time.milliseconds >= there->second)
-        from.reset();
+        from = nullptr;
       else if (!from)
-        from = time.length;
+        from = &time;
     }
     if (from)
-      faster += fmt::format("{}{} from T {} on", faster.empty() ? "" : ", ", layer, *from);
+      faster += fmt::format("{}{} from T {} on", faster.empty() ? "" : ", ", layer, from->length);
     else if (last)
-      others += fmt::format("{}{} (to T {})", others.empty() ? "" : ", ", layer, *last);
+      others += fmt::format("{}{} (to T {})", others.empty() ? "" : ", ", layer, last->length);
   }
   std::string text;
   if (!faster.empty()) text += fmt::format("Faster than {}: {}.", kBaseline, faster);
