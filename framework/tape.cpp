@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "framework/diverged.hpp"
 #include "framework/op_observer.hpp"
 
 namespace vla {
@@ -14,12 +15,17 @@ std::atomic<std::uint64_t> next_serial{1};
 // What a rule returns. An Error from inside it tells whose rule that was.
 std::vector<Tensor> apply(const BackwardFunction& rule, const BackwardContext& context,
                           const std::string& op, CallSite site) {
+  const auto told = [&](const Error& error) {
+    return concatenate(located(op, site), ": in its backward rule: ", error.what());
+  };
   try {
     return rule(context);
   } catch (const OutOfMemory&) {
     throw;
+  } catch (const Diverged& error) {
+    throw Diverged(told(error));
   } catch (const Error& error) {
-    fail(located(op, site), ": in its backward rule: ", error.what());
+    throw Error(told(error));
   }
 }
 

@@ -6,6 +6,7 @@
 #include <limits>
 #include <xtensor-blas/xlinalg.hpp>
 
+#include "framework/diverged.hpp"
 #include "framework/gradcheck.hpp"
 #include "framework/parallel.hpp"
 #include "models/delta_rule.hpp"
@@ -360,7 +361,7 @@ BOOST_AUTO_TEST_CASE(errors_name_the_place) {
     const std::string reason =
         "in its backward rule: inverse penalty: the upstream gradient of sequence 1, head 2 at "
         "token 650 is not finite";
-    BOOST_CHECK_EXCEPTION(tape.backward(y, broken(NAN)), Error, [&](const Error& error) {
+    BOOST_CHECK_EXCEPTION(tape.backward(y, broken(NAN)), Diverged, [&](const Diverged& error) {
       return std::string(error.what()).ends_with(reason);
     });
   }

@@ -85,6 +85,10 @@ BOOST_AUTO_TEST_CASE(two_learn_as_one_with_all_examples, *utf::precondition(has_
   check_case(2, "parts_of_a_model");
 }
 
+BOOST_AUTO_TEST_CASE(ranks_go_on_after_one_diverged, *utf::precondition(has_mpirun())) {
+  for (int ranks : {2, 3}) check_case(ranks, "one_diverges");
+}
+
 BOOST_AUTO_TEST_CASE(a_split_sequence_is_the_whole, *utf::precondition(has_mpirun())) {
   for (int ranks : {2, 3}) check_case(ranks, "split_sequences");
 }
@@ -163,6 +167,19 @@ BOOST_AUTO_TEST_CASE(a_request_to_one_rank_stops_all, *utf::precondition(has_mpi
   BOOST_TEST(outcome.code == 143);
   BOOST_TEST(lines_with(outcome.out, "stopped at step ") == 1);
   BOOST_TEST(place.has("run/checkpoint.safetensors"));
+}
+
+BOOST_AUTO_TEST_CASE(a_training_that_diverges_ends_on_all_ranks, *utf::precondition(has_mpirun())) {
+  const Place place;
+  for (const char* words :
+       {"--model vla", "--model vla --non-finite skip", "--model linear --non-finite skip"})
+    BOOST_TEST_CONTEXT(words) {
+      const Outcome outcome = run_job(
+          place, 2,
+          train(concatenate(kSmall, words, " --rate 1e30 --clip 0 --warm-up 0 --force --out run")));
+      BOOST_TEST(outcome.code == 3);
+      BOOST_TEST(lines_with(outcome.errors, "vla: ") == 1, outcome.errors);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(wrong_settings_are_told_once, *utf::precondition(has_mpirun())) {

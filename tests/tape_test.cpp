@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "framework/diverged.hpp"
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/pointwise.hpp"
 #include "framework/ops/reduce.hpp"
@@ -171,6 +172,15 @@ BOOST_AUTO_TEST_CASE(an_error_inside_a_rule_tells_whose_rule_it_was) {
   const Var y = custom(w, rule, site);
   BOOST_CHECK_EXCEPTION(tape.backward(sum(y)), Error,
                         says("custom (called at program.cpp:7): in its backward rule: " + reason));
+}
+
+BOOST_AUTO_TEST_CASE(a_rule_that_diverges_is_a_training_that_diverged) {
+  const Var w = scalar_parameter(3);
+  const auto rule = [](const BackwardContext&) -> std::vector<Tensor> { throw Diverged("nan"); };
+  Tape tape;
+  const Var y = custom(w, rule, {"program.cpp", 7});
+  BOOST_CHECK_EXCEPTION(tape.backward(y), Diverged,
+                        says("custom (called at program.cpp:7): in its backward rule: nan"));
 }
 
 BOOST_AUTO_TEST_CASE(a_rule_that_runs_out_of_memory_says_so_as_ever) {

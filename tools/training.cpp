@@ -193,23 +193,42 @@ void Training::wait() const {
       }
 }
 
+Var Training::loss_of_batch() { return cross_entropy(model_(tokens_), targets_); }
+
 void Training::learn() {
   Tape tape;
-  const Var loss = cross_entropy(model_(tokens_), targets_);
-  loss_ = loss.value();
-  if (device_.is_cpu() && ranks_.size() == 1) check_finite(loss_.item(), steps());
-  const Gradients gradients = ranks_.size() == 1 ? tape.backward(loss) : learn_together(tape, loss);
+  const Gradients gradients = ranks_.size() == 1 ? learn_alone(tape) : learn_together(tape);
   gradient_norm_ = optimizer_->move(gradients, loss_);
 }
 
-// With loss_ that of all ranks, so that what is decided by it is decided alike.
-Gradients Training::learn_together(Tape& tape, const Var& loss) {
+Gradients Training::learn_alone(Tape& tape) {
+  const Var loss = loss_of_batch();
+  loss_ = loss.value();
+  if (device_.is_cpu()) check_finite(loss_.item(), steps());
+  return tape.backward(loss);
+}
+
+// With loss_ that of all ranks, so that what is decided by it is decided alike. What an operator of
+// this rank refuses, of a step that may be skipped, makes that loss NaN, and all skip the step.
+Gradients Training::learn_together(Tape& tape) {
+  const bool skips = options_.non_finite == "skip";
+  Var loss;
+  bool refused = false;
+  try {
+    loss = loss_of_batch();
+    loss.value().item();  // on CUDA it is told here
+  } catch (const Diverged&) {
+    if (!skips) throw;
+    refused = true;
+    loss = Var(Tensor::scalar(std::nan(""), DType::float32));
+  }
   const Tensor targets = targets_.to(Device{});
   const auto all = targets.values<Index>();
   const Index ignored = std::ranges::count(all, CrossEntropyOptions().ignore_index);
   const auto [mean, share] =
-      parallel_.mean(loss, static_cast<double>(targets.elements() - ignored));
-  loss_ = Tensor::scalar(mean, loss_.dtype(), device_);
+      parallel_.mean(loss, refused ? 1 : static_cast<double>(targets.elements() - ignored));
+  loss_ = Tensor::scalar(mean, loss.dtype(), device_);
+  check_not_diverged(!skips || std::isfinite(mean), "loss is ", mean);
   check_finite(mean, steps());
   return parallel_.backward(tape, loss, share);
 }
@@ -275,7 +294,7 @@ Training::Step Training::take_step() {
   try {
     learn();
   } catch (const Diverged&) {  // an operator refused what is not finite
-    if (options_.non_finite != "skip" || ranks_.size() > 1) throw;
+    if (options_.non_finite != "skip") throw;
     optimizer_->skip();
     loss_ = gradient_norm_ = Tensor::scalar(std::nan(""), DType::float64, device_);
   }

@@ -117,7 +117,9 @@ class Training {
   Step take_step();
   Batch next_batch();
   void learn();
-  Gradients learn_together(Tape& tape, const Var& loss);
+  Var loss_of_batch();
+  Gradients learn_alone(Tape& tape);
+  Gradients learn_together(Tape& tape);
 
   TrainOptions options_;
   Device device_;

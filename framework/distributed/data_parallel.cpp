@@ -1,6 +1,9 @@
 #include "framework/distributed/data_parallel.hpp"
 
 #include <algorithm>
+#include <limits>
+
+#include "framework/diverged.hpp"
 
 namespace vla {
 namespace {
@@ -109,25 +112,39 @@ void DataParallel::progress() {
 Gradients DataParallel::backward(Tape& tape, const Var& loss, double share) {
   if (ranks_.size() == 1) return tape.backward(loss);
   check(!apart_, "data parallel: an earlier backward failed and left the ranks apart; end the job");
+  Gradients result;
+  std::exception_ptr diverged;
   try {
-    return backward_together(tape, loss, share);
+    prepare();
+    diverged = backward_alone(tape, loss, share, result);
+    begin_full();
+    for (Bucket& bucket : buckets_) bucket.pending.finish();
+    result = unpack(result);
   } catch (...) {
     apart_ = true;
     for (Bucket& bucket : buckets_) bucket.pending.abandon();
     throw;
   }
+  if (diverged) std::rethrow_exception(diverged);
+  return result;
 }
 
-Gradients DataParallel::backward_together(Tape& tape, const Var& loss, double share) {
-  prepare();
+// What this rank adds to the sums, and Diverged, if its operators threw that: it adds NaN then.
+std::exception_ptr DataParallel::backward_alone(Tape& tape, const Var& loss, double share,
+                                                Gradients& own) {
+  std::exception_ptr diverged;
   tape.on_final_gradient(
       [this](const Var& parameter, const Tensor& gradient) { take(parameter, gradient); });
-  const Gradients own =
-      tape.backward(loss, Tensor::full(loss.shape(), share, loss.dtype(), loss.device()));
+  try {
+    own = tape.backward(loss, Tensor::full(loss.shape(), share, loss.dtype(), loss.device()));
+  } catch (const Diverged&) {
+    if (begun_ == buckets_.size()) throw;  // what the others have got looks good to them
+    diverged = std::current_exception();
+    for (std::size_t i = begun_; i < buckets_.size(); ++i)
+      buckets_[i].numbers.fill(std::numeric_limits<double>::quiet_NaN());
+  }
   for (Bucket& bucket : buckets_) bucket.missing = 0;  // there will be no others
-  begin_full();
-  for (Bucket& bucket : buckets_) bucket.pending.finish();
-  return unpack(own);
+  return diverged;
 }
 
 Gradients DataParallel::unpack(const Gradients& own) {
@@ -139,7 +156,7 @@ Gradients DataParallel::unpack(const Gradients& own) {
       const Tensor& value = parameters_[bucket.members[i]].variable.value();
       const Tensor present = unpacked(Tensor({1}, bucket.numbers.dtype()), bucket.numbers,
                                       bucket.offsets.back() + static_cast<Index>(i));
-      if (present.item() > 0)
+      if (present.item() != 0)  // NaN where a rank diverged
         result.add(parameters_[bucket.members[i]].variable,
                    unpacked(value, bucket.numbers, bucket.offsets[i]));
     }

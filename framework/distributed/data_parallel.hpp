@@ -7,6 +7,7 @@
 //   optimizer.step(parallel.backward(tape, loss, share));
 #pragma once
 
+#include <exception>
 #include <unordered_map>
 #include <vector>
 
@@ -47,8 +48,10 @@ class DataParallel {
   /// gradient, the same everywhere. All ranks together, each with its tape of the same model. A
   /// parameter has a gradient if it has one on some rank. What else the tape tells of (watched
   /// variables) is of this rank's own share. Takes the tape's on_final_gradient.
-  /// An Error in between, which this rank alone may have met, leaves the ranks apart: later calls
-  /// throw Error, and the job is to end.
+  /// Diverged in between, as an operator of this rank throws it, gives the other ranks NaN for what
+  /// this one lacks, so that a guarded step moves nowhere; the ranks can go on together. Any other
+  /// Error, which this rank alone may have met, leaves them apart: later calls throw Error, and the
+  /// job is to end.
   Gradients backward(Tape& tape, const Var& loss, double share);
 
   /// Messages of a step.
@@ -70,7 +73,7 @@ class DataParallel {
   void take(const Var& parameter, const Tensor& gradient);
   void begin_full();
   void progress();
-  Gradients backward_together(Tape& tape, const Var& loss, double share);
+  std::exception_ptr backward_alone(Tape& tape, const Var& loss, double share, Gradients& own);
   Gradients unpack(const Gradients& own);
 
   Communicator ranks_;

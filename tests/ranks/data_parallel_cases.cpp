@@ -1,9 +1,11 @@
 // Training on several ranks is training on one with all of their examples.
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <iostream>
 
 #include "framework/distributed/data_parallel.hpp"
+#include "framework/diverged.hpp"
 #include "framework/ops/arithmetic.hpp"
 #include "framework/ops/reduce.hpp"
 #include "framework/ops/shaping.hpp"
@@ -126,6 +128,47 @@ void parts_of_a_model(const Communicator& ranks, const Words&) {
   check(all[2].variable.value().at<double>({0}) == 1, "not the values of rank 0");
 }
 
+// Its value; what goes back through it is refused.
+Var refuse(const Var& x) {
+  return record("refuse", x.value().clone(), {x}, {},
+                [](const BackwardContext&) -> std::vector<Tensor> {
+                  throw Diverged("refused on this rank");
+                });
+}
+
+// What an operator of the last rank refuses in backward is Diverged there and NaN elsewhere, and
+// all go on together.
+void one_diverges(const Communicator& ranks, const Words&) {
+  std::vector<Parameter> all;
+  for (const char* name : {"a", "b", "c"})
+    all.push_back({name, Var::parameter(Tensor::full({3}, 2, DType::float64), name)});
+  DataParallel parallel(ranks, all, {.bucket_bytes = 1});
+  const bool last = ranks.rank() == ranks.size() - 1;
+  for (int step = 0; step < 4; ++step) {
+    const bool refuses = step == 1 || step == 2;
+    Tape tape;
+    Var loss = sum(all[0].variable);
+    const Var b = all[1].variable;
+    loss = loss + sum(last && refuses ? refuse(b) : b);
+    loss = loss + sum(all[2].variable);
+    const auto [mean, share] = parallel.mean(loss, 1);
+    bool diverged = false;
+    try {
+      const Gradients g = parallel.backward(tape, loss, share);
+      for (const Parameter& parameter : all) {
+        const double value = g[parameter.variable].at<double>({0});
+        const bool reached = parameter.name == "c";  // backward came to it before
+        check(refuses && !reached ? std::isnan(value) : std::abs(value - 1) < 1e-15, "step ", step,
+              ", ", parameter.name, ": ", value);
+      }
+    } catch (const Diverged& error) {
+      diverged = true;
+      check(std::string(error.what()).ends_with("refused on this rank"), error.what());
+    }
+    check(diverged == (last && refuses), "step ", step, ": diverged ", diverged);
+  }
+}
+
 // Not a test: what it is worth that gradients travel while backward makes others.
 void time_of_overlap(const Communicator& ranks, const Words&) {
   Rng rng(1);
@@ -160,6 +203,7 @@ RankCases data_parallel_cases() {
   return {{"sgd_in_float32", sgd_in_float32},
           {"adamw_in_float64", adamw_in_float64},
           {"parts_of_a_model", parts_of_a_model},
+          {"one_diverges", one_diverges},
           {"time_of_overlap", time_of_overlap}};
 }
 
