@@ -16,6 +16,7 @@ namespace {
 thread_local Fault armed_fault{};
 thread_local int calls_left = 0;  // 0: none is to fail
 thread_local int error_number = 0;
+thread_local bool no_links = false;
 
 // Whether this call of that kind is the one to fail.
 bool fails(Fault fault) { return calls_left > 0 && armed_fault == fault && --calls_left == 0; }
@@ -35,6 +36,9 @@ FaultAt::FaultAt(Fault fault, int call, int error) {
 }
 FaultAt::~FaultAt() { calls_left = 0; }
 bool FaultAt::happened() const { return calls_left == 0; }
+
+NoLinks::NoLinks() { no_links = true; }
+NoLinks::~NoLinks() { no_links = false; }
 
 }  // namespace vla
 
@@ -71,6 +75,10 @@ int rename(const char* from, const char* to) noexcept {
 }
 
 int link(const char* from, const char* to) noexcept {
+  if (vla::no_links) {
+    errno = EPERM;
+    return -1;
+  }
   if (vla::fails(vla::Fault::link)) {
     errno = vla::error_number;
     return -1;

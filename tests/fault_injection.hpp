@@ -20,4 +20,13 @@ class FaultAt {
   bool happened() const;
 };
 
+/// While it lives, every link by this thread fails, as on a file system that has none.
+class NoLinks {
+ public:
+  NoLinks();
+  ~NoLinks();
+  NoLinks(const NoLinks&) = delete;
+  NoLinks& operator=(const NoLinks&) = delete;
+};
+
 }  // namespace vla

@@ -189,7 +189,7 @@ BOOST_AUTO_TEST_CASE(chromiums_viewer_loads_the_trace,
   for (const auto& event : trace.at("traceEvents"))
     if (event.at("ph") == "X") ++boxes;
   BOOST_TEST(boxes >= 6u);
-  BOOST_TEST(seen.out == concatenate(boxes, " boxes of CPU\n", boxes, " values of memory\n"));
+  BOOST_TEST(seen.out == concatenate(boxes, " slices of CPU\n", boxes, " samples of memory\n"));
 }
 
 BOOST_AUTO_TEST_CASE(ops_after_a_rule_that_threw_are_no_part_of_it) {

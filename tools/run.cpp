@@ -174,8 +174,8 @@ void RunDirectory::append(const Metrics& line) const {
 }
 
 void RunDirectory::sync_metrics() const {
-  std::error_code ignored;
-  if (fs::exists(metrics_path(), ignored)) sync_file(metrics_path());
+  std::error_code error;
+  if (fs::exists(metrics_path(), error) || error) sync_file(metrics_path());
 }
 
 void RunDirectory::keep_metrics_until(Index step) const {

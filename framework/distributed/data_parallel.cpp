@@ -137,8 +137,10 @@ std::exception_ptr DataParallel::backward_alone(Tape& tape, const Var& loss, dou
       [this](const Var& parameter, const Tensor& gradient) { take(parameter, gradient); });
   try {
     own = tape.backward(loss, Tensor::full(loss.shape(), share, loss.dtype(), loss.device()));
-  } catch (const Diverged&) {
-    if (begun_ == buckets_.size()) throw;  // what the others have got looks good to them
+  } catch (const Diverged& error) {
+    if (begun_ == buckets_.size())
+      fail("data parallel: the others have the gradients of a step that diverged here: ",
+           error.what());
     diverged = std::current_exception();
     for (std::size_t i = begun_; i < buckets_.size(); ++i)
       buckets_[i].numbers.fill(std::numeric_limits<double>::quiet_NaN());

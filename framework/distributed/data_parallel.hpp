@@ -49,9 +49,9 @@ class DataParallel {
   /// parameter has a gradient if it has one on some rank. What else the tape tells of (watched
   /// variables) is of this rank's own share. Takes the tape's on_final_gradient.
   /// Diverged in between, as an operator of this rank throws it, gives the other ranks NaN for what
-  /// this one lacks, so that a guarded step moves nowhere; the ranks can go on together. Any other
-  /// Error, which this rank alone may have met, leaves them apart: later calls throw Error, and the
-  /// job is to end.
+  /// this one lacks, so that a guarded step moves nowhere; the ranks can go on together. If it
+  /// comes when all gradients are on their way it is an Error. An Error, which this rank alone may
+  /// have met, leaves the ranks apart: later calls throw Error, and the job is to end.
   Gradients backward(Tape& tape, const Var& loss, double share);
 
   /// Messages of a step.

@@ -169,6 +169,27 @@ void one_diverges(const Communicator& ranks, const Words&) {
   }
 }
 
+// What is refused when all gradients are with the others already ends it.
+void one_diverges_late(const Communicator& ranks, const Words&) {
+  const Var w = Var::parameter(Tensor::full({3}, 2, DType::float64), "w");
+  const Var other = Var::parameter(Tensor::full({3}, 1, DType::float64), "other");
+  DataParallel parallel(ranks, {{"w", w}});
+  const bool last = ranks.rank() == ranks.size() - 1;
+  Tape tape;
+  Var loss = sum(last ? refuse(other) : other);
+  loss = loss + sum(w);
+  std::string refusal;
+  try {
+    parallel.backward(tape, loss, 1.0 / ranks.size());
+  } catch (const Diverged&) {
+    fail("that the ranks can go on");
+  } catch (const Error& error) {
+    refusal = error.what();
+  }
+  const bool told = refusal.find("the others have the gradients") != std::string::npos;
+  check(told == last, "refusal: ", refusal);
+}
+
 // Not a test: what it is worth that gradients travel while backward makes others.
 void time_of_overlap(const Communicator& ranks, const Words&) {
   Rng rng(1);
@@ -200,11 +221,9 @@ void time_of_overlap(const Communicator& ranks, const Words&) {
 }  // namespace
 
 RankCases data_parallel_cases() {
-  return {{"sgd_in_float32", sgd_in_float32},
-          {"adamw_in_float64", adamw_in_float64},
-          {"parts_of_a_model", parts_of_a_model},
-          {"one_diverges", one_diverges},
-          {"time_of_overlap", time_of_overlap}};
+  return {{"sgd_in_float32", sgd_in_float32},       {"adamw_in_float64", adamw_in_float64},
+          {"parts_of_a_model", parts_of_a_model},   {"one_diverges", one_diverges},
+          {"one_diverges_late", one_diverges_late}, {"time_of_overlap", time_of_overlap}};
 }
 
 }  // namespace vla
