@@ -181,12 +181,13 @@ void write_text(const std::filesystem::path& path, std::string_view text) {
   replace_file(path, {std::as_bytes(std::span(text))});
 }
 
+// Some file systems have nothing to sync.
 void sync_file(const std::filesystem::path& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) fail_with_reason("sync", path, errno);
   const int error = ::fsync(descriptor) == 0 ? 0 : errno;
   ::close(descriptor);
-  if (error != 0) fail_with_reason("sync", path, error);
+  if (error != 0 && error != EINVAL && error != ENOTSUP) fail_with_reason("sync", path, error);
 }
 
 void remove_stale_temporaries(const std::filesystem::path& path) {

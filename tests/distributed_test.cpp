@@ -1,5 +1,6 @@
 // Several processes are one: what they sum, what they learn, and how they end. The checks are made
 // in the processes, by tests/ranks.
+#include "framework/checkpoint.hpp"
 #include "framework/distributed/data_parallel.hpp"
 #include "framework/ops/pointwise.hpp"
 #include "framework/ops/reduce.hpp"
@@ -181,6 +182,19 @@ BOOST_AUTO_TEST_CASE(a_training_that_diverges_ends_on_all_ranks, *utf::precondit
       BOOST_TEST(outcome.code == 3);
       BOOST_TEST(lines_with(outcome.errors, "vla: ") == 1, outcome.errors);
     }
+}
+
+// After the first step every rank's operators refuse.
+BOOST_AUTO_TEST_CASE(steps_that_are_refused_are_skipped_by_all, *utf::precondition(has_mpirun())) {
+  const Place place;
+  const std::string words =
+      "--model vla --non-finite skip --rate 1e30 --clip 0 --warm-up 0 --stop-at 5 "
+      "--report-every 100 --checkpoint-every 0 --out run";
+  const Outcome outcome = run_job(place, 2, train(kSmall + words));
+  BOOST_TEST(outcome.code == 0, outcome.errors);
+  const TrainingState state = read_training_state(place / "run/checkpoint.safetensors");
+  BOOST_TEST(state.step == 5);
+  BOOST_TEST(state.notes.at("skipped") == "4");
 }
 
 BOOST_AUTO_TEST_CASE(wrong_settings_are_told_once, *utf::precondition(has_mpirun())) {

@@ -164,7 +164,7 @@ Training::Training(const TrainOptions& options, const Communicator& ranks)
       model_(on(device_, make_model(options, *task_))),
       parameter_count_(parameter_count(model_)),
       ranks_(ranks),
-      parallel_(ranks, vla::parameters(model_)),
+      parallel_(ranks, vla::parameters(model_), {.nan_for_diverged = options.non_finite == "skip"}),
       optimizer_(make_optimizer(options, vla::parameters(model_))),
       schedule_{Schedule::Kind::cosine, options.warm_up, options.steps, 0},
       batches_(run_rng(options.seed, RunStream::batches).state()) {

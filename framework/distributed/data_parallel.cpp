@@ -112,41 +112,36 @@ void DataParallel::progress() {
 Gradients DataParallel::backward(Tape& tape, const Var& loss, double share) {
   if (ranks_.size() == 1) return tape.backward(loss);
   check(!apart_, "data parallel: an earlier backward failed and left the ranks apart; end the job");
-  Gradients result;
-  std::exception_ptr diverged;
   try {
     prepare();
-    diverged = backward_alone(tape, loss, share, result);
+    const Gradients own = backward_alone(tape, loss, share);
     begin_full();
     for (Bucket& bucket : buckets_) bucket.pending.finish();
-    result = unpack(result);
+    return unpack(own);
   } catch (...) {
     apart_ = true;
     for (Bucket& bucket : buckets_) bucket.pending.abandon();
     throw;
   }
-  if (diverged) std::rethrow_exception(diverged);
-  return result;
 }
 
-// What this rank adds to the sums, and Diverged, if its operators threw that: it adds NaN then.
-std::exception_ptr DataParallel::backward_alone(Tape& tape, const Var& loss, double share,
-                                                Gradients& own) {
-  std::exception_ptr diverged;
+// Puts what this rank adds to the sums into the buckets.
+Gradients DataParallel::backward_alone(Tape& tape, const Var& loss, double share) {
+  Gradients own;
   tape.on_final_gradient(
       [this](const Var& parameter, const Tensor& gradient) { take(parameter, gradient); });
   try {
     own = tape.backward(loss, Tensor::full(loss.shape(), share, loss.dtype(), loss.device()));
   } catch (const Diverged& error) {
+    if (!options_.nan_for_diverged) throw;
     if (begun_ == buckets_.size())
       fail("data parallel: the others have the gradients of a step that diverged here: ",
            error.what());
-    diverged = std::current_exception();
     for (std::size_t i = begun_; i < buckets_.size(); ++i)
       buckets_[i].numbers.fill(std::numeric_limits<double>::quiet_NaN());
   }
   for (Bucket& bucket : buckets_) bucket.missing = 0;  // there will be no others
-  return diverged;
+  return own;
 }
 
 Gradients DataParallel::unpack(const Gradients& own) {

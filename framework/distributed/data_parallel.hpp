@@ -7,7 +7,6 @@
 //   optimizer.step(parallel.backward(tape, loss, share));
 #pragma once
 
-#include <exception>
 #include <unordered_map>
 #include <vector>
 
@@ -23,6 +22,10 @@ struct DataParallelOptions {
   std::size_t bucket_bytes = std::size_t{1} << 20;
   /// A bucket is on its way as soon as it is full; otherwise all of them after backward.
   bool overlap = true;
+  /// Where an operator of one rank throws Diverged in backward, all ranks get NaN for the gradients
+  /// that are not on their way by then, and a guarded step (NonFinite::skip) moves nowhere.
+  /// Otherwise, and if all are on their way, the job is to end.
+  bool nan_for_diverged = false;
 };
 
 /// Makes gradients of one process those of all. Without other processes it costs nothing and
@@ -48,10 +51,8 @@ class DataParallel {
   /// gradient, the same everywhere. All ranks together, each with its tape of the same model. A
   /// parameter has a gradient if it has one on some rank. What else the tape tells of (watched
   /// variables) is of this rank's own share. Takes the tape's on_final_gradient.
-  /// Diverged in between, as an operator of this rank throws it, gives the other ranks NaN for what
-  /// this one lacks, so that a guarded step moves nowhere; the ranks can go on together. If it
-  /// comes when all gradients are on their way it is an Error. An Error, which this rank alone may
-  /// have met, leaves the ranks apart: later calls throw Error, and the job is to end.
+  /// An Error in between, which this rank alone may have met, leaves the ranks apart: later calls
+  /// throw Error, and the job is to end. So it is with Diverged, but see nan_for_diverged.
   Gradients backward(Tape& tape, const Var& loss, double share);
 
   /// Messages of a step.
@@ -73,7 +74,7 @@ class DataParallel {
   void take(const Var& parameter, const Tensor& gradient);
   void begin_full();
   void progress();
-  std::exception_ptr backward_alone(Tape& tape, const Var& loss, double share, Gradients& own);
+  Gradients backward_alone(Tape& tape, const Var& loss, double share);
   Gradients unpack(const Gradients& own);
 
   Communicator ranks_;

@@ -136,58 +136,68 @@ Var refuse(const Var& x) {
                 });
 }
 
-// What an operator of the last rank refuses in backward is Diverged there and NaN elsewhere, and
-// all go on together.
+// What an operator of the last rank refuses in backward is NaN on all, which all skip.
 void one_diverges(const Communicator& ranks, const Words&) {
-  std::vector<Parameter> all;
-  for (const char* name : {"a", "b", "c"})
-    all.push_back({name, Var::parameter(Tensor::full({3}, 2, DType::float64), name)});
-  DataParallel parallel(ranks, all, {.bucket_bytes = 1});
-  const bool last = ranks.rank() == ranks.size() - 1;
-  for (int step = 0; step < 4; ++step) {
-    const bool refuses = step == 1 || step == 2;
-    Tape tape;
-    Var loss = sum(all[0].variable);
-    const Var b = all[1].variable;
-    loss = loss + sum(last && refuses ? refuse(b) : b);
-    loss = loss + sum(all[2].variable);
-    const auto [mean, share] = parallel.mean(loss, 1);
-    bool diverged = false;
-    try {
-      const Gradients g = parallel.backward(tape, loss, share);
+  for (const bool overlap : {true, false}) {
+    std::vector<Parameter> all;
+    for (const char* name : {"a", "b", "c"})
+      all.push_back({name, Var::parameter(Tensor::full({3}, 2, DType::float64), name)});
+    DataParallel parallel(ranks, all,
+                          {.bucket_bytes = 1, .overlap = overlap, .nan_for_diverged = true});
+    AdamW adam(all, {.rate = 0.1});
+    const bool last = ranks.rank() == ranks.size() - 1;
+    for (int step = 0; step < 4; ++step) {
+      const bool refuses = step == 1 || step == 2;
+      const Var b = all[1].variable;
+      Tape tape;
+      Var loss = sum(all[0].variable);
+      loss = loss + sum(last && refuses ? refuse(b) : b);
+      loss = loss + sum(all[2].variable);
+      const Gradients g = parallel.backward(tape, loss, 1.0 / ranks.size());
       for (const Parameter& parameter : all) {
         const double value = g[parameter.variable].at<double>({0});
-        const bool reached = parameter.name == "c";  // backward came to it before
+        const bool reached = overlap && parameter.name == "c";  // backward came to it before
         check(refuses && !reached ? std::isnan(value) : std::abs(value - 1) < 1e-15, "step ", step,
               ", ", parameter.name, ": ", value);
       }
-    } catch (const Diverged& error) {
-      diverged = true;
-      check(std::string(error.what()).ends_with("refused on this rank"), error.what());
+      adam.step(g, {.non_finite = NonFinite::skip});
     }
-    check(diverged == (last && refuses), "step ", step, ": diverged ", diverged);
+    check(adam.steps() == 4 && adam.skipped_steps() == 2, adam.skipped_steps(), " steps skipped");
+    for (const Parameter& parameter : all) {
+      Tensor difference = parameter.variable.value().clone();
+      ranks.broadcast(difference);
+      check(largest_difference(difference, parameter.variable.value()) == 0, "other parameters");
+      check(parameter.variable.value().at<double>({0}) < 2, "nothing moved");
+    }
   }
 }
 
-// What is refused when all gradients are with the others already ends it.
+// What is refused when all gradients are with the others already ends it, and so does any refusal
+// unless NaN was asked for.
 void one_diverges_late(const Communicator& ranks, const Words&) {
+  const bool last = ranks.rank() == ranks.size() - 1;
   const Var w = Var::parameter(Tensor::full({3}, 2, DType::float64), "w");
   const Var other = Var::parameter(Tensor::full({3}, 1, DType::float64), "other");
-  DataParallel parallel(ranks, {{"w", w}});
-  const bool last = ranks.rank() == ranks.size() - 1;
-  Tape tape;
-  Var loss = sum(last ? refuse(other) : other);
-  loss = loss + sum(w);
-  std::string refusal;
-  try {
-    parallel.backward(tape, loss, 1.0 / ranks.size());
-  } catch (const Diverged&) {
-    fail("that the ranks can go on");
-  } catch (const Error& error) {
-    refusal = error.what();
+  for (const bool nan_for_diverged : {true, false}) {
+    DataParallel parallel(ranks, {{"w", w}}, {.nan_for_diverged = nan_for_diverged});
+    Tape tape;
+    Var loss = sum(last ? refuse(other) : other);
+    loss = loss + sum(w);
+    std::string refusal;
+    bool diverged = false;
+    try {
+      parallel.backward(tape, loss, 1.0 / ranks.size());
+    } catch (const Error& error) {
+      refusal = error.what();
+      diverged = dynamic_cast<const Diverged*>(&error) != nullptr;
+    }
+    check(refusal.empty() == !last, "refusal: ", refusal);
+    check(diverged == (last && !nan_for_diverged), "diverged: ", diverged);
+    check(refusal.find("the others have the gradients") != std::string::npos || !last ||
+              !nan_for_diverged,
+          "refusal: ", refusal);
+    ranks.sum(0);  // MPI moves in calls alone: the others wait for this rank's share
   }
-  const bool told = refusal.find("the others have the gradients") != std::string::npos;
-  check(told == last, "refusal: ", refusal);
 }
 
 // Not a test: what it is worth that gradients travel while backward makes others.
