@@ -76,14 +76,20 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
   return path.has_parent_path() ? path.parent_path() : ".";
 }
 
-// After a power failure the rename itself must be there too. Some file systems cannot sync a
-// directory, and a directory may be closed to readers: neither says that something went wrong.
+// Syncs what is open and closes it: 0, or the system's error number. Some file systems have nothing
+// to sync, which does not say that something went wrong.
+int sync_and_close(int descriptor) {
+  const int error = ::fsync(descriptor) == 0 ? 0 : errno;
+  ::close(descriptor);
+  return error == EINVAL || error == ENOTSUP ? 0 : error;
+}
+
+// After a power failure the rename itself must be there too. That a directory is closed to readers
+// does not say that something went wrong.
 void sync_folder_of(const std::filesystem::path& path) {
   const int descriptor = ::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) return;
-  const int error = ::fsync(descriptor) == 0 ? 0 : errno;
-  ::close(descriptor);
-  if (error != 0 && error != EINVAL && error != ENOTSUP)
+  if (const int error = sync_and_close(descriptor); error != 0)
     fail(path.string(), " is written, but its folder is not safely on disk: ",
          std::generic_category().message(error));
 }
@@ -181,13 +187,11 @@ void write_text(const std::filesystem::path& path, std::string_view text) {
   replace_file(path, {std::as_bytes(std::span(text))});
 }
 
-// Some file systems have nothing to sync.
 void sync_file(const std::filesystem::path& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) fail_with_reason("sync", path, errno);
-  const int error = ::fsync(descriptor) == 0 ? 0 : errno;
-  ::close(descriptor);
-  if (error != 0 && error != EINVAL && error != ENOTSUP) fail_with_reason("sync", path, error);
+  if (const int error = sync_and_close(descriptor); error != 0)
+    fail_with_reason("sync", path, error);
 }
 
 void remove_stale_temporaries(const std::filesystem::path& path) {
