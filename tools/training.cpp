@@ -159,7 +159,7 @@ void check_same_data(const Task& task, const std::filesystem::path& checkpoint) 
 
 Training::Training(const TrainOptions& options, const Communicator& ranks)
     : options_(checked(options)),
-      device_(parse_device(options.device)),
+      device_(parse_device(options.device, ranks)),
       task_(make_task(options)),
       model_(on(device_, make_model(options, *task_))),
       parameter_count_(parameter_count(model_)),

@@ -72,6 +72,7 @@ Communicator Communicator::world() {
 
 int Communicator::rank() const { return ranks_ ? ranks_->rank() : 0; }
 int Communicator::size() const { return ranks_ ? ranks_->size() : 1; }
+int Communicator::local_rank() const { return ranks_ ? ranks_->local_rank() : 0; }
 
 Communicator Communicator::reversed() const {
   return ranks_ ? Communicator(ranks_->reversed()) : *this;
@@ -139,6 +140,13 @@ void Communicator::receive(Tensor& x, int from) const {
   check_rank("receive", from);
   check(from != rank(), "receive: rank ", from, " is this process");
   on_host(x, [&](std::byte* data) { ranks_->receive(data, x.bytes(), from); });
+}
+
+Device parse_device(std::string_view text, const Communicator& ranks) {
+  Device device = parse_device(text);
+  if (text == "cuda" || (text == "auto" && !device.is_cpu()))
+    device.index = ranks.local_rank() % cuda_device_count();
+  return device;
 }
 
 // --- A sum under way ----------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
 
 #include "framework/tensor.hpp"
 
@@ -58,6 +59,8 @@ class Communicator {
   int rank() const;
   /// How many there are.
   int size() const;
+  /// The place of this process among those of the same machine, from 0.
+  int local_rank() const;
 
   /// The same processes in opposite order. Made by all ranks together.
   Communicator reversed() const;
@@ -90,6 +93,11 @@ class Communicator {
 
   std::shared_ptr<Ranks> ranks_;  // none: one process
 };
+
+/// As parse_device(text), but "cuda", and "auto" where there is a GPU, are a different GPU for
+/// every process of a machine: that of its local rank. Where there are fewer GPUs, processes share
+/// them.
+Device parse_device(std::string_view text, const Communicator& ranks);
 
 /// Whether this build has MPI.
 bool has_mpi();

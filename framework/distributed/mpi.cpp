@@ -47,7 +47,8 @@ class MpiPending : public PendingMessage {
 
 class MpiRanks : public Ranks {
  public:
-  explicit MpiRanks(MPI_Comm communicator) : communicator_(communicator) {
+  MpiRanks(MPI_Comm communicator, int local_rank)
+      : communicator_(communicator), local_rank_(local_rank) {
     check_mpi("MPI_Comm_set_errhandler", MPI_Comm_set_errhandler(communicator_, MPI_ERRORS_RETURN));
     check_mpi("MPI_Comm_rank", MPI_Comm_rank(communicator_, &rank_));
     check_mpi("MPI_Comm_size", MPI_Comm_size(communicator_, &size_));
@@ -57,19 +58,20 @@ class MpiRanks : public Ranks {
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
+  int local_rank() const override { return local_rank_; }
 
   std::shared_ptr<Ranks> reversed() override {
     if (!reversed_) {
       MPI_Comm made = MPI_COMM_NULL;
       check_mpi("MPI_Comm_split", MPI_Comm_split(communicator_, 0, size_ - 1 - rank_, &made));
-      reversed_ = std::make_shared<MpiRanks>(made);
+      reversed_ = std::make_shared<MpiRanks>(made, local_rank_);
     }
     return reversed_;
   }
   std::shared_ptr<Ranks> separate() override {
     MPI_Comm made = MPI_COMM_NULL;
     check_mpi("MPI_Comm_dup", MPI_Comm_dup(communicator_, &made));
-    return std::make_shared<MpiRanks>(made);
+    return std::make_shared<MpiRanks>(made, local_rank_);
   }
 
   void sum(void* numbers, Index count, DType dtype) override {
@@ -126,7 +128,7 @@ class MpiRanks : public Ranks {
   }
 
   MPI_Comm communicator_;
-  int rank_ = 0, size_ = 1;
+  int rank_ = 0, size_ = 1, local_rank_;
   std::shared_ptr<Ranks> reversed_;
 };
 
@@ -149,11 +151,22 @@ class Job {
   bool ours_ = false;
 };
 
+// Among the processes that could share memory, which are those of one machine.
+int find_local_rank() {
+  MPI_Comm machine = MPI_COMM_NULL;
+  int rank = 0;
+  check_mpi("MPI_Comm_split_type",
+            MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine));
+  check_mpi("MPI_Comm_rank", MPI_Comm_rank(machine, &rank));
+  check_mpi("MPI_Comm_free", MPI_Comm_free(&machine));
+  return rank;
+}
+
 }  // namespace
 
 std::shared_ptr<Ranks> mpi_world() {
   static const Job job;
-  return MpiRanks(MPI_COMM_WORLD).separate();
+  return MpiRanks(MPI_COMM_WORLD, find_local_rank()).separate();
 }
 
 bool mpi_has_begun() {

@@ -23,6 +23,7 @@ class Ranks {
   virtual ~Ranks() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
+  virtual int local_rank() const = 0;
   virtual std::shared_ptr<Ranks> reversed() = 0;
   virtual std::shared_ptr<Ranks> separate() = 0;
   virtual void sum(void* numbers, Index count, DType dtype) = 0;

@@ -37,8 +37,8 @@ struct AddTarget {
 };
 
 /// Throws what no parser may throw, unless the condition holds.
-inline void require(bool condition, const std::string& what) {
-  if (!condition) throw std::logic_error(what);
+inline void require(bool condition, std::string_view what) {
+  if (!condition) throw std::logic_error(std::string(what));
 }
 
 /// What `load` returns, or nothing where it refuses by an Error of one line that can be read.

@@ -1,7 +1,7 @@
 // What a program does with that which a parser took: nothing of it may be out of bounds.
 #pragma once
 
-#include <string>
+#include <algorithm>
 
 #include "framework/random.hpp"
 #include "framework/tensor_bytes.hpp"
@@ -27,10 +27,12 @@ inline void use(const Tensor& tensor) {
 /// Looks at every token of a batch.
 inline void use(const Batch& batch, const Task& task) {
   const auto is_token = [&](Index token) { return token >= 0 && token < task.vocabulary(); };
-  for (const Index token : batch.tokens.values<Index>())
-    require(is_token(token), "a token is not in the vocabulary");
-  for (const Index target : batch.targets.values<Index>())
-    require(is_token(target) || target == kIgnoredTarget, "a target is not in the vocabulary");
+  require(std::ranges::all_of(batch.tokens.values<Index>(), is_token),
+          "a token is not in the vocabulary");
+  require(std::ranges::all_of(
+              batch.targets.values<Index>(),
+              [&](Index target) { return is_token(target) || target == kIgnoredTarget; }),
+          "a target is not in the vocabulary");
 }
 
 /// Draws a batch of both parts. `may_refuse`: the task reads files as late as this.

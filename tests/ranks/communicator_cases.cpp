@@ -35,6 +35,12 @@ void collectives(const Communicator& ranks, const Words& words) {
     check_value("after", after.to(DType::float64).at<double>({1}),
                 n * (n + 1) / 2.0 - (r + 1) * (r + 2) / 2.0);
   }
+  check_value("local rank", ranks.local_rank(), r);  // all on one machine
+  check_value("reversed local rank", ranks.separate().reversed().local_rank(), r);
+  check(parse_device("cpu", ranks).is_cpu(), "the CPU is every rank's");
+  if (const int gpus = cuda_device_count(); gpus > 0)
+    for (const char* name : {"cuda", "auto"})
+      check_value(name, parse_device(name, ranks).index, r % gpus);
   check_value("reversed rank", ranks.reversed().rank(), n - 1 - r);
   check_value("a number's sum", ranks.sum(0.5), n * 0.5);
   check_value("the largest", ranks.largest(-r), 0);
