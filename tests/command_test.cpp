@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "tests/error_of.hpp"
 #include "tests/program.hpp"
 #include "tools/run.hpp"
 
@@ -156,7 +157,16 @@ BOOST_AUTO_TEST_CASE(bad_settings_are_refused_before_anything_is_written) {
   refused("--force --resume run", {"exclude each other"});
   refused("--warm-up 300 --steps 100", {"--warm-up 300 is not allowed; less than --steps 100"});
   refused("--out ''", {"--out is empty"});
-  refused("--width 1000000000000 --heads 1", {"out of memory"});
+}
+
+// More than any machine can address. AddressSanitizer has a line of its own to say about it.
+BOOST_AUTO_TEST_CASE(a_model_that_memory_cannot_hold_is_refused) {
+  const Place place;
+  const Outcome outcome = place.run("train --out run --width 1000000000000 --heads 1");
+  BOOST_TEST(outcome.code == 2);
+  BOOST_TEST(outcome.out == "");
+  check_contains(outcome.errors, "vla: out of memory on cpu: 527765581332480 bytes requested");
+  BOOST_TEST(!place.has("run"));
 }
 
 BOOST_AUTO_TEST_CASE(a_run_leaves_its_settings_reports_and_checkpoint) {

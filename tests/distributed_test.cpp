@@ -89,6 +89,7 @@ BOOST_AUTO_TEST_CASE(two_learn_as_one_with_all_examples, *utf::precondition(has_
 BOOST_AUTO_TEST_CASE(ranks_go_on_after_one_diverged, *utf::precondition(has_mpirun())) {
   for (int ranks : {2, 3}) check_case(ranks, "one_diverges");
   check_case(2, "one_diverges_late");
+  for (int ranks : {2, 3}) check_case(ranks, "one_refuses_its_batch");
 }
 
 BOOST_AUTO_TEST_CASE(a_split_sequence_is_the_whole, *utf::precondition(has_mpirun())) {

@@ -18,6 +18,7 @@ using RankCases = std::map<std::string, std::function<void(const Communicator&, 
 RankCases communicator_cases();
 RankCases data_parallel_cases();
 RankCases sequence_parallel_cases();
+RankCases training_cases();
 
 /// The largest difference between elements of two tensors, of any type.
 double largest_difference(const Tensor& a, const Tensor& b);

@@ -33,6 +33,7 @@ int main(int count, char** texts) {
     RankCases cases = communicator_cases();
     cases.merge(data_parallel_cases());
     cases.merge(sequence_parallel_cases());
+    cases.merge(training_cases());
     const auto found = cases.find(texts[1]);
     check(found != cases.end(), "no case ", texts[1]);
     found->second(Communicator::world(), Words(texts + 2, texts + count));
