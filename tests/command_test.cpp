@@ -159,13 +159,14 @@ BOOST_AUTO_TEST_CASE(bad_settings_are_refused_before_anything_is_written) {
   refused("--out ''", {"--out is empty"});
 }
 
-// More than any machine can address. AddressSanitizer has a line of its own to say about it.
+// More than the 128 TiB that Linux gives a process. Not among the rows above, which want one line:
+// AddressSanitizer has one of its own to say about it.
 BOOST_AUTO_TEST_CASE(a_model_that_memory_cannot_hold_is_refused) {
   const Place place;
   const Outcome outcome = place.run("train --out run --width 1000000000000 --heads 1");
   BOOST_TEST(outcome.code == 2);
   BOOST_TEST(outcome.out == "");
-  check_contains(outcome.errors, "vla: out of memory on cpu: 527765581332480 bytes requested");
+  check_contains(outcome.errors, "vla: out of memory on cpu: ");
   BOOST_TEST(!place.has("run"));
 }
 

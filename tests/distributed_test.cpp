@@ -6,6 +6,7 @@
 #include "framework/ops/reduce.hpp"
 #include "framework/safetensors.hpp"
 #include "tests/compare.hpp"
+#include "tests/cuda_guard.hpp"
 #include "tests/error_of.hpp"
 #include "tests/mpirun.hpp"
 
@@ -33,6 +34,15 @@ Index lines_with(const std::string& text, const std::string& begin) {
   return count;
 }
 
+// Two runs ended in the same parameters, to rounding.
+void check_same_model(const std::filesystem::path& one, const std::filesystem::path& other) {
+  const TensorFile a = read_safetensors(one / "checkpoint.safetensors");
+  const TensorFile b = read_safetensors(other / "checkpoint.safetensors");
+  BOOST_TEST(a.tensors.size() == b.tensors.size());
+  for (const auto& [name, tensor] : a.tensors)
+    if (name.starts_with("model.")) BOOST_TEST_CONTEXT(name) check_close(tensor, b.at(name), 1e-4);
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(distributed)
@@ -41,6 +51,8 @@ BOOST_AUTO_TEST_CASE(one_process_needs_no_mpi) {
   const Communicator alone = Communicator::world();
   BOOST_TEST(alone.rank() == 0);
   BOOST_TEST(alone.size() == 1);
+  BOOST_TEST(alone.local_rank() == 0);
+  BOOST_TEST((parse_device("auto", alone) == best_device()));
   BOOST_TEST(alone.reversed().separate().size() == 1);
   Tensor x = Tensor::full({2}, 3, DType::float32);
   alone.sum(x);
@@ -89,7 +101,7 @@ BOOST_AUTO_TEST_CASE(two_learn_as_one_with_all_examples, *utf::precondition(has_
 BOOST_AUTO_TEST_CASE(ranks_go_on_after_one_diverged, *utf::precondition(has_mpirun())) {
   for (int ranks : {2, 3}) check_case(ranks, "one_diverges");
   check_case(2, "one_diverges_late");
-  for (int ranks : {2, 3}) check_case(ranks, "one_refuses_its_batch");
+  for (int ranks : {2, 3}) check_case(ranks, "one_refuses_its_batch cpu");
 }
 
 BOOST_AUTO_TEST_CASE(a_split_sequence_is_the_whole, *utf::precondition(has_mpirun())) {
@@ -131,12 +143,19 @@ BOOST_AUTO_TEST_CASE(a_training_of_two_ranks_is_one_with_twice_the_batch,
   BOOST_TEST(lines_with(two.out, "held-out accuracy ") == 1);
   check_contains(read(place / "two/config.json"), "\"ranks\": 2");
   BOOST_TEST(place.run(kSmall + "--batch 8 --out one").code == 0);
-  const TensorFile a = read_safetensors(place / "two/checkpoint.safetensors");
-  const TensorFile b = read_safetensors(place / "one/checkpoint.safetensors");
-  BOOST_TEST(a.tensors.size() == b.tensors.size());
-  for (const auto& [name, tensor] : a.tensors)
-    if (name.starts_with("model.")) BOOST_TEST_CONTEXT(name) check_close(tensor, b.at(name), 1e-4);
+  check_same_model(place / "two", place / "one");
   BOOST_TEST(place.run("eval two").code == 0);
+}
+
+BOOST_AUTO_TEST_CASE(ranks_train_on_gpus, NEEDS_CUDA* utf::precondition(has_mpirun())) {
+  check_case(2, "every_rank_has_its_gpu");
+  check_case(2, "one_refuses_its_batch cuda");
+  const Place place;
+  const std::string small = kSmall + "--device cuda ";
+  const Outcome two = run_job(place, 2, train(small + "--out two"));
+  BOOST_TEST_CONTEXT(two.errors) BOOST_TEST(two.code == 0);
+  BOOST_TEST(place.run(small + "--batch 8 --out one").code == 0);
+  check_same_model(place / "two", place / "one");
 }
 
 BOOST_AUTO_TEST_CASE(a_training_goes_on_with_as_many_ranks, *utf::precondition(has_mpirun())) {

@@ -56,7 +56,7 @@ void wait_for(const std::filesystem::path& path) {
 
 const std::string kMany =
     "train --pairs 2 --vocabulary 16 --width 16 --heads 2 --layers 1 --hidden 16 --batch 4 "
-    "--threads 1 --report-every 100 --checkpoint-every 0 --steps 4000 ";
+    "--threads 1 --report-every 50 --checkpoint-every 0 --steps 1500 ";
 
 // Of a second or so each; config.json is there once the first is done.
 const std::string kTwoLong =
@@ -81,7 +81,7 @@ BOOST_AUTO_TEST_CASE(a_training_stops_with_a_checkpoint_and_goes_on_to_the_bit) 
     const std::string said = read(place / "out.txt");
     BOOST_TEST((said.find("stopped at step ") != std::string::npos), said);
     BOOST_TEST(
-        (said.find(" of 4000; go on with: vla train --resume " + run + "\n") != std::string::npos),
+        (said.find(" of 1500; go on with: vla train --resume " + run + "\n") != std::string::npos),
         said);
     BOOST_REQUIRE(place.has(run + "/checkpoint.safetensors"));
     BOOST_TEST((read(place / (run + "/checkpoint.safetensors")) != whole));

@@ -92,7 +92,8 @@ Command train_command(CLI::App& program) {
       "  vla train --config runs/first/config.json --seed 2 --out runs/second\n"
       "takes the same settings, but for what the command line names.\n"
       "  mpirun -n 4 vla train --batch 16 --out runs/third\n"
-      "learns in four processes as one would with --batch 64.");
+      "learns in four processes as one would with --batch 64, on GPUs each with one of its own if\n"
+      "there are as many.");
   const auto request = std::make_shared<Request>();
   TrainOptions& options = request->options;
   const auto adder = [app](const char* group) {

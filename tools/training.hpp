@@ -69,8 +69,8 @@ void check_same_data(const Task& task, const std::filesystem::path& checkpoint);
 /// A training under way: everything that a checkpoint holds.
 class Training {
  public:
-  /// The part of this process where several learn together; else all of it. Throws Error for
-  /// settings that are not allowed; nothing is written.
+  /// The part of this process where several learn together, on a GPU of its own if --device is cuda
+  /// or auto; else all of it. Throws Error for settings that are not allowed; nothing is written.
   explicit Training(const TrainOptions& options, const Communicator& ranks = {});
 
   /// Loss and norm are scalars where the model is: on CUDA, reading them waits for the step.

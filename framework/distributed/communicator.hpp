@@ -59,7 +59,7 @@ class Communicator {
   int rank() const;
   /// How many there are.
   int size() const;
-  /// The place of this process among those of the same machine, from 0.
+  /// The place of this process among all of the job on the same machine, from 0.
   int local_rank() const;
 
   /// The same processes in opposite order. Made by all ranks together.
@@ -94,9 +94,9 @@ class Communicator {
   std::shared_ptr<Ranks> ranks_;  // none: one process
 };
 
-/// As parse_device(text), but "cuda", and "auto" where there is a GPU, are a different GPU for
-/// every process of a machine: that of its local rank. Where there are fewer GPUs, processes share
-/// them.
+/// As parse_device(text), but "cuda", and "auto" where there is a GPU, are the GPU of this
+/// process's local rank, counted round where there are fewer GPUs than processes. "cuda:N" is the
+/// same for all. Throws Error as parse_device(text) does.
 Device parse_device(std::string_view text, const Communicator& ranks);
 
 /// Whether this build has MPI.

@@ -32,6 +32,18 @@ void by_pieces(Index count, Work work) {
     work(begin, static_cast<int>(std::min(kMost, count - begin)));
 }
 
+// The place among the processes that can share memory, which are those of one machine. (A container
+// counts as a machine of its own.)
+int find_local_rank(MPI_Comm all) {
+  MPI_Comm machine = MPI_COMM_NULL;
+  int rank = 0;
+  check_mpi("MPI_Comm_split_type",
+            MPI_Comm_split_type(all, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine));
+  check_mpi("MPI_Comm_rank", MPI_Comm_rank(machine, &rank));
+  check_mpi("MPI_Comm_free", MPI_Comm_free(&machine));
+  return rank;
+}
+
 class MpiPending : public PendingMessage {
  public:
   explicit MpiPending(MPI_Request request) : request_(request) {}
@@ -47,6 +59,7 @@ class MpiPending : public PendingMessage {
 
 class MpiRanks : public Ranks {
  public:
+  explicit MpiRanks(MPI_Comm world) : MpiRanks(world, 0) { local_rank_ = find_local_rank(world); }
   MpiRanks(MPI_Comm communicator, int local_rank)
       : communicator_(communicator), local_rank_(local_rank) {
     check_mpi("MPI_Comm_set_errhandler", MPI_Comm_set_errhandler(communicator_, MPI_ERRORS_RETURN));
@@ -128,7 +141,7 @@ class MpiRanks : public Ranks {
   }
 
   MPI_Comm communicator_;
-  int rank_ = 0, size_ = 1, local_rank_;
+  int rank_ = 0, size_ = 1, local_rank_ = 0;
   std::shared_ptr<Ranks> reversed_;
 };
 
@@ -151,22 +164,11 @@ class Job {
   bool ours_ = false;
 };
 
-// Among the processes that could share memory, which are those of one machine.
-int find_local_rank() {
-  MPI_Comm machine = MPI_COMM_NULL;
-  int rank = 0;
-  check_mpi("MPI_Comm_split_type",
-            MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine));
-  check_mpi("MPI_Comm_rank", MPI_Comm_rank(machine, &rank));
-  check_mpi("MPI_Comm_free", MPI_Comm_free(&machine));
-  return rank;
-}
-
 }  // namespace
 
 std::shared_ptr<Ranks> mpi_world() {
   static const Job job;
-  return MpiRanks(MPI_COMM_WORLD, find_local_rank()).separate();
+  return MpiRanks(MPI_COMM_WORLD).separate();
 }
 
 bool mpi_has_begun() {

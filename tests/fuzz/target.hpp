@@ -36,7 +36,8 @@ struct AddTarget {
   explicit AddTarget(Target target) { targets().push_back(std::move(target)); }
 };
 
-/// Throws what no parser may throw, unless the condition holds.
+/// Throws what no parser may throw, unless the condition holds. `what` is a view, so that what goes
+/// on does not pay for a message.
 inline void require(bool condition, std::string_view what) {
   if (!condition) throw std::logic_error(std::string(what));
 }

@@ -20,7 +20,7 @@ RankCases data_parallel_cases();
 RankCases sequence_parallel_cases();
 RankCases training_cases();
 
-/// The largest difference between elements of two tensors, of any type.
+/// The largest difference between elements of two tensors, of any type, on any device.
 double largest_difference(const Tensor& a, const Tensor& b);
 
 }  // namespace vla

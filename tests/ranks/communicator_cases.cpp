@@ -15,6 +15,25 @@ void check_value(const char* what, double actual, double expected) {
   check(actual == expected, what, " is ", actual, "; ", expected, " is expected");
 }
 
+void devices(const Communicator& ranks) {
+  check(parse_device("cpu", ranks).is_cpu(), "cpu is not the CPU");
+  const int gpus = cuda_device_count();
+  if (gpus == 0) {
+    check(parse_device("auto", ranks).is_cpu(), "auto is not the CPU");
+    std::string refusal;
+    try {
+      parse_device("cuda", ranks);
+    } catch (const Error& error) {
+      refusal = error.what();
+    }
+    check(refusal.starts_with("device 'cuda' is not available: "), "refusal: ", refusal);
+    return;
+  }
+  for (const char* name : {"cuda", "auto"})
+    check_value(name, parse_device(name, ranks).index, ranks.rank() % gpus);
+  check_value("cuda:0", parse_device("cuda:0", ranks).index, 0);
+}
+
 void collectives(const Communicator& ranks, const Words& words) {
   const int r = ranks.rank(), n = ranks.size();
   check_value("size", n, std::stod(words.at(0)));
@@ -35,12 +54,9 @@ void collectives(const Communicator& ranks, const Words& words) {
     check_value("after", after.to(DType::float64).at<double>({1}),
                 n * (n + 1) / 2.0 - (r + 1) * (r + 2) / 2.0);
   }
-  check_value("local rank", ranks.local_rank(), r);  // all on one machine
+  check_value("local rank", ranks.local_rank(), r);  // of all on one machine, as tests are
   check_value("reversed local rank", ranks.separate().reversed().local_rank(), r);
-  check(parse_device("cpu", ranks).is_cpu(), "the CPU is every rank's");
-  if (const int gpus = cuda_device_count(); gpus > 0)
-    for (const char* name : {"cuda", "auto"})
-      check_value(name, parse_device(name, ranks).index, r % gpus);
+  devices(ranks);
   check_value("reversed rank", ranks.reversed().rank(), n - 1 - r);
   check_value("a number's sum", ranks.sum(0.5), n * 0.5);
   check_value("the largest", ranks.largest(-r), 0);

@@ -8,8 +8,8 @@ namespace {
 
 Tensor difference(const Tensor& a, const Tensor& b) {
   check(a.shape() == b.shape(), "shapes ", a.shape(), " and ", b.shape());
-  Tensor result = a.to(DType::float64).clone();
-  const Tensor other = b.to(DType::float64);
+  Tensor result = a.to(Device{}).to(DType::float64).clone();
+  const Tensor other = b.to(Device{}).to(DType::float64);
   auto values = result.mutable_values<double>();
   for (std::size_t i = 0; i < values.size(); ++i) values[i] -= other.values<double>()[i];
   return result;
