@@ -272,17 +272,6 @@ BOOST_AUTO_TEST_CASE(keeping_a_checkpoint_loses_none_whatever_fails) {
   BOOST_TEST(fail_each_of_keeping(Fault::allocation, true) > 10);
 }
 
-BOOST_AUTO_TEST_CASE(metrics_are_on_disk_before_a_checkpoint) {
-  TemporaryDirectory folder;
-  const RunDirectory directory(folder.path());
-  directory.sync_metrics();  // there are none yet
-  directory.append({.step = 1, .more = {}});
-  const FaultAt at(Fault::sync, 1, EIO);
-  check_contains(error_of([&] { directory.sync_metrics(); }),
-                 "cannot sync " + directory.metrics_path().string() + ": ");
-  BOOST_TEST(directory.metrics().size() == 1u);
-}
-
 BOOST_AUTO_TEST_CASE(a_process_that_is_killed_leaves_a_whole_file) {
   BOOST_TEST(kill_while_saving(40, 1) > 0);
 }
@@ -373,57 +362,6 @@ BOOST_AUTO_TEST_CASE(checkpoints_of_before_there_were_checksums_are_read) {
   file.metadata["checkpoint.version"] = "1";
   file.metadata.erase("checksum.tensors");
   BOOST_TEST(load() == "accepted");
-}
-
-// The one that was asked for is damaged, and another is there.
-BOOST_AUTO_TEST_CASE(a_run_keeps_earlier_checkpoints_and_its_best) {
-  const Place place;
-  const std::string words = kSmall + "--checkpoint-every 2 --keep 3 --keep-best --out run";
-  BOOST_REQUIRE_EQUAL(place.run(words).errors, "");
-  for (const char* name : {"checkpoint", "checkpoint-4", "checkpoint-6", "checkpoint-8", "best"})
-    BOOST_TEST(place.has(concatenate("run/", name, ".safetensors")), name);
-  BOOST_TEST(!place.has("run/checkpoint-2.safetensors"));
-  const std::string last = read(place / "run/checkpoint.safetensors");
-  BOOST_TEST((read(place / "run/checkpoint-8.safetensors") == last));
-  for (const char* name : {"checkpoint-4", "best"})
-    BOOST_TEST(place.run(concatenate("eval run/", name, ".safetensors --examples 20")).code == 0);
-
-  std::string damaged = last;
-  damaged.back() = static_cast<char>(damaged.back() ^ 1);
-  std::filesystem::remove(place / "run/checkpoint.safetensors");  // it shares its file
-  write_bytes(place / "run/checkpoint.safetensors", damaged);
-  std::ofstream(place / "run/metrics.jsonl");  // not finished
-  std::filesystem::remove(place / "run/checkpoint-8.safetensors");
-  check_refused(place, "train --resume run",
-                {"is damaged", "another is good: vla train --resume run/checkpoint-6.safetensors"});
-  write_bytes(place / "run/checkpoint.safetensors", last.substr(0, 100));
-  write_bytes(place / "run/checkpoint-7.safetensors", damaged);
-  write_bytes(place / "run/checkpoint-mine.safetensors", "not of the run");
-  check_refused(place, "train --resume run",
-                {"another is good: vla train --resume run/checkpoint-6.safetensors"});
-  const Outcome again = place.run("train --resume run/checkpoint-6.safetensors");
-  BOOST_TEST(again.errors == "");
-  BOOST_TEST((read(place / "run/checkpoint.safetensors") == last));
-  BOOST_TEST(place.has("run/checkpoint-mine.safetensors"));
-  check_refused(place, "train --resume run/checkpoint-2.safetensors",
-                {"run/checkpoint-2.safetensors", "No such file"});
-}
-
-// Between the report of a best accuracy and the name of its checkpoint a run may end; the one that
-// goes on from there, here by name, gives it.
-BOOST_AUTO_TEST_CASE(a_best_checkpoint_that_was_not_named_is_named_on_resuming) {
-  const Place place;
-  BOOST_REQUIRE_EQUAL(
-      place.run(kSmall + "--checkpoint-every 2 --keep 4 --keep-best --out run").errors, "");
-  const std::string best = read(place / "run/best.safetensors");
-  std::string step;
-  for (const char* name : {"2", "4", "6"})  // 8 is the last checkpoint too
-    if (read(place / concatenate("run/checkpoint-", name, ".safetensors")) == best) step = name;
-  BOOST_REQUIRE(!step.empty());
-  std::filesystem::remove(place / "run/best.safetensors");
-  BOOST_TEST(
-      place.run(concatenate("train --resume run/checkpoint-", step, ".safetensors")).errors == "");
-  BOOST_TEST((read(place / "run/best.safetensors") == best));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -274,7 +274,10 @@ Metrics Run::finish() {
     metrics.more["state_bytes"] = static_cast<double>(*bytes);
   add(evaluation.measures, metrics);
   add(references, metrics);
-  if (written()) directory_.append(metrics);
+  if (written()) {
+    directory_.append(metrics);
+    directory_.sync_metrics();
+  }
   progress_.say(
       fmt::format("held-out accuracy {:.4f}, loss {:.4f}{} after {} steps in {} ({} "
                   "examples, chance {:.3f}{})",
