@@ -252,10 +252,6 @@ void save_checkpoint(const std::filesystem::path& path, const std::vector<Parame
   file.metadata = to_metadata(state, optimizer);
   file.metadata.emplace(kTensorsChecksumKey, checksum_of(file.tensors));
   file.metadata.emplace(kTextChecksumKey, checksum_of(file.metadata));
-  try {
-    remove_stale_temporaries(path);
-  } catch (const Error&) {  // in a folder that cannot be listed they stay
-  }
   write_safetensors(path, file);
 }
 

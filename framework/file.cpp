@@ -109,6 +109,25 @@ bool is_temporary_of(std::string_view name, std::string_view target) {
   return name.empty();
 }
 
+// Removes the temporary files of `path` that processes left which were ended while they wrote. In a
+// folder that cannot be listed they stay.
+void remove_stale_temporaries(const std::filesystem::path& path) {
+  const std::string target = path.filename().string();
+  std::vector<std::filesystem::path> files;
+  try {
+    files = files_in(folder_of(path));
+  } catch (const Error&) {
+    return;
+  }
+  for (const std::filesystem::path& file : files) {
+    if (!is_temporary_of(file.filename().string(), target)) continue;
+    const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+    if (descriptor < 0) continue;
+    if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) ::unlink(file.c_str());
+    ::close(descriptor);
+  }
+}
+
 }  // namespace
 
 // O_NONBLOCK: opening a pipe must not wait for somebody to write into it.
@@ -174,6 +193,7 @@ void make_folder(const std::filesystem::path& folder) {
 
 void replace_file(const std::filesystem::path& path,
                   const std::vector<std::span<const std::byte>>& pieces) {
+  remove_stale_temporaries(path);
   TemporaryFile file(path);
   int error = 0;
   for (std::size_t i = 0; i < pieces.size() && error == 0; ++i) error = file.write(pieces[i]);
@@ -187,22 +207,18 @@ void write_text(const std::filesystem::path& path, std::string_view text) {
   replace_file(path, {std::as_bytes(std::span(text))});
 }
 
+void rename_file(const std::filesystem::path& path, const std::filesystem::path& name) {
+  std::error_code error;
+  std::filesystem::rename(path, name, error);
+  if (error) fail_with_reason("write", name, error.value());
+  sync_folder_of(name);
+}
+
 void sync_file(const std::filesystem::path& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) fail_with_reason("sync", path, errno);
   if (const int error = sync_and_close(descriptor); error != 0)
     fail_with_reason("sync", path, error);
-}
-
-void remove_stale_temporaries(const std::filesystem::path& path) {
-  const std::string target = path.filename().string();
-  for (const std::filesystem::path& file : files_in(folder_of(path))) {
-    if (!is_temporary_of(file.filename().string(), target)) continue;
-    const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
-    if (descriptor < 0) continue;
-    if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) ::unlink(file.c_str());
-    ::close(descriptor);
-  }
 }
 
 void check_replaceable(const std::filesystem::path& path) {

@@ -42,7 +42,8 @@ std::vector<std::filesystem::path> files_in(const std::filesystem::path& folder)
 void make_folder(const std::filesystem::path& folder);
 
 /// Makes `path` a file of the pieces, one after the other: they are written to a temporary file
-/// beside it, PATH.PROCESS.N.tmp, which takes its place once it is safely on disk. Throws Error
+/// beside it, PATH.PROCESS.N.tmp, which takes its place once it is safely on disk; those that
+/// processes left which were ended while they wrote are removed. Throws Error
 /// with the system's reason on failure; what was at `path` is then untouched and the temporary file
 /// removed. Only if the folder cannot be brought to disk after that is the new file in place, and
 /// the Error says so.
@@ -52,11 +53,12 @@ void replace_file(const std::filesystem::path& path,
 /// The same with a text.
 void write_text(const std::filesystem::path& path, std::string_view text);
 
+/// Gives the file another name, in place of what had that name, and brings that to disk. Throws
+/// Error with the system's reason, also if only the folder cannot be brought to disk.
+void rename_file(const std::filesystem::path& path, const std::filesystem::path& name);
+
 /// Waits until what the file holds is safely on disk. Throws Error with the system's reason.
 void sync_file(const std::filesystem::path& path);
-
-/// Removes the temporary files of `path` that processes left which were ended while they wrote.
-void remove_stale_temporaries(const std::filesystem::path& path);
 
 /// Throws the Error that replace_file would throw for this path now, and leaves nothing behind: for
 /// work that takes a while before there is something to write.

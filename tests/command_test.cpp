@@ -370,6 +370,13 @@ BOOST_AUTO_TEST_CASE(a_loss_that_is_not_finite_ends_the_run) {
              outcome.errors);
 }
 
+BOOST_AUTO_TEST_CASE(steps_that_may_be_skipped_are_counted) {
+  const Place place;
+  BOOST_TEST(place.run(kSmall + "--non-finite skip --out run").errors == "");
+  for (const Metrics& line : RunDirectory(place / "run").metrics())
+    if (!line.held_out()) BOOST_TEST(line.more.at("skipped_steps") == 0);
+}
+
 BOOST_AUTO_TEST_CASE(a_model_that_is_not_causal_says_so) {
   const Place place;
   const std::string words = "not causal: the symbolic penalty normalises over later tokens";

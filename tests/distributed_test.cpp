@@ -43,6 +43,22 @@ void check_same_model(const std::filesystem::path& one, const std::filesystem::p
     if (name.starts_with("model.")) BOOST_TEST_CONTEXT(name) check_close(tensor, b.at(name), 1e-4);
 }
 
+// A long training of two ranks, of which the second gets a signal once a file of the run is there.
+Outcome signalled(const Place& place, const std::string& signal, const std::string& file,
+                  const std::string& more) {
+  const std::string many =
+      "train --pairs 2 --vocabulary 16 --width 16 --heads 2 --layers 1 --hidden 16 --batch 4 "
+      "--threads 1 --report-every 20 --steps 100000 --out run " +
+      more;
+  const std::string rank = "echo $$ > pid.$OMPI_COMM_WORLD_RANK; exec " + train(many);
+  const std::string script = mpirun(2) + "sh -c " + quoted(rank) + " & job=$!; until [ -s run/" +
+                             file +
+                             " ]; do sleep 0.1; done; "
+                             "kill -" +
+                             signal + " $(cat pid.1); wait $job";
+  return Place::run_in(place.path(), "sh", "-c " + quoted(script));
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(distributed)
@@ -101,6 +117,7 @@ BOOST_AUTO_TEST_CASE(two_learn_as_one_with_all_examples, *utf::precondition(has_
 BOOST_AUTO_TEST_CASE(ranks_go_on_after_one_diverged, *utf::precondition(has_mpirun())) {
   for (int ranks : {2, 3}) check_case(ranks, "one_diverges");
   check_case(2, "one_diverges_late");
+  check_case(2, "one_diverges_in_a_kernel cpu");
   for (int ranks : {2, 3}) check_case(ranks, "one_refuses_its_batch cpu");
 }
 
@@ -129,6 +146,7 @@ BOOST_AUTO_TEST_CASE(a_rank_that_fails_ends_all, *utf::precondition(has_mpirun()
   BOOST_TEST(dead.code != 0);
   BOOST_TEST(dead.code != 124);
   check_contains(dead.errors, "rank 1");  // mpirun's own words
+  check_contains(dead.errors, "signal 6");
 }
 
 // --- vla train ----------------------------------------------------------------------------------
@@ -149,6 +167,7 @@ BOOST_AUTO_TEST_CASE(a_training_of_two_ranks_is_one_with_twice_the_batch,
 
 BOOST_AUTO_TEST_CASE(ranks_train_on_gpus, NEEDS_CUDA* utf::precondition(has_mpirun())) {
   check_case(2, "every_rank_has_its_gpu");
+  check_case(2, "one_diverges_in_a_kernel cuda");
   check_case(2, "one_refuses_its_batch cuda");
   const Place place;
   const std::string small = kSmall + "--device cuda ";
@@ -178,17 +197,21 @@ BOOST_AUTO_TEST_CASE(a_training_goes_on_with_as_many_ranks, *utf::precondition(h
 
 BOOST_AUTO_TEST_CASE(a_request_to_one_rank_stops_all, *utf::precondition(has_mpirun())) {
   const Place place;
-  const std::string many =
-      "train --pairs 2 --vocabulary 16 --width 16 --heads 2 --layers 1 --hidden 16 --batch 4 "
-      "--threads 1 --report-every 20 --checkpoint-every 0 --steps 100000 --out run";
-  const std::string rank = "echo $$ > pid.$OMPI_COMM_WORLD_RANK; exec " + train(many);
-  const std::string script = mpirun(2) + "sh -c " + quoted(rank) +
-                             " & job=$!; until [ -s run/metrics.jsonl ]; do sleep 0.1; done; "
-                             "kill -TERM $(cat pid.1); wait $job";
-  const Outcome outcome = Place::run_in(place.path(), "sh", "-c " + quoted(script));
+  const Outcome outcome = signalled(place, "TERM", "metrics.jsonl", "--checkpoint-every 0");
   BOOST_TEST(outcome.code == 143);
   BOOST_TEST(lines_with(outcome.out, "stopped at step ") == 1);
   BOOST_TEST(place.has("run/checkpoint.safetensors"));
+}
+
+BOOST_AUTO_TEST_CASE(a_rank_that_is_killed_ends_all, *utf::precondition(has_mpirun())) {
+  const Place place;
+  const Outcome outcome =
+      signalled(place, "KILL", "checkpoint.safetensors", "--checkpoint-every 20");
+  BOOST_TEST(outcome.code != 0);
+  BOOST_TEST(outcome.code != 124);
+  check_contains(outcome.errors, "rank 1");
+  check_contains(outcome.errors, "signal 9");
+  BOOST_TEST(read_training_state(place / "run/checkpoint.safetensors").step % 20 == 0);
 }
 
 BOOST_AUTO_TEST_CASE(a_training_that_diverges_ends_on_all_ranks, *utf::precondition(has_mpirun())) {

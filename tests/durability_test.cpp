@@ -264,6 +264,7 @@ BOOST_AUTO_TEST_CASE(every_allocation_that_fails_leaves_a_whole_file) {
 BOOST_AUTO_TEST_CASE(keeping_a_checkpoint_loses_none_whatever_fails) {
   BOOST_TEST(fail_each_of_keeping(Fault::link, false) == 2);
   BOOST_TEST(fail_each_of_keeping(Fault::rename, false) == 2);
+  BOOST_TEST(fail_each_of_keeping(Fault::sync, false) == 2);
   BOOST_TEST(fail_each_of_keeping(Fault::allocation, false) > 10);
   // Where there are no links the checkpoint is copied.
   BOOST_TEST(fail_each_of_keeping(Fault::write, true) == 2);

@@ -56,12 +56,18 @@ void wait_for(const std::filesystem::path& path) {
 
 const std::string kMany =
     "train --pairs 2 --vocabulary 16 --width 16 --heads 2 --layers 1 --hidden 16 --batch 4 "
-    "--threads 1 --report-every 50 --checkpoint-every 0 --steps 1500 ";
+    "--threads 1 --report-every 50 --steps 1500 ";
 
-// Of a second or so each; config.json is there once the first is done.
+// Of a second or so each.
 const std::string kTwoLong =
     "train --model linear --convolution 0 --pairs 2 --vocabulary 16 --width 256 --heads 2 "
     "--layers 1 --hidden 4096 --batch 1000 --threads 1 --checkpoint-every 0 --steps 2 --out run";
+
+// config.json is there once the first step is done, and a moment later the second is under way.
+void wait_for_second_step(const Place& place) {
+  wait_for(place / "run/config.json");
+  std::this_thread::sleep_for(100ms);
+}
 
 }  // namespace
 
@@ -69,11 +75,12 @@ BOOST_AUTO_TEST_SUITE(interrupt)
 
 BOOST_AUTO_TEST_CASE(a_training_stops_with_a_checkpoint_and_goes_on_to_the_bit) {
   const Place place;
-  BOOST_REQUIRE_EQUAL(place.run(kMany + "--out whole").errors, "");
+  const std::string words = kMany + "--checkpoint-every 0 --out ";
+  BOOST_REQUIRE_EQUAL(place.run(words + "whole").errors, "");
   const std::string whole = read(place / "whole/checkpoint.safetensors");
   for (const int signal : {SIGINT, SIGTERM}) {
     const std::string run = concatenate("run", signal);
-    Running running(place, kMany + "--out " + run);
+    Running running(place, words + run);
     wait_for(place / (run + "/metrics.jsonl"));
     running.send(signal);
     BOOST_TEST(running.wait() == 128 + signal);
@@ -90,11 +97,26 @@ BOOST_AUTO_TEST_CASE(a_training_stops_with_a_checkpoint_and_goes_on_to_the_bit) 
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_training_that_is_killed_goes_on_from_its_checkpoint_to_the_bit) {
+  const Place place;
+  const std::string words = kMany + "--checkpoint-every 100 --out ";
+  BOOST_REQUIRE_EQUAL(place.run(words + "whole").errors, "");
+  Running running(place, words + "run");
+  wait_for(place / "run/checkpoint.safetensors");
+  running.send(SIGKILL);
+  BOOST_TEST(running.wait() == -SIGKILL);
+  BOOST_TEST(
+      (read(place / "run/checkpoint.safetensors") != read(place / "whole/checkpoint.safetensors")));
+  BOOST_TEST(place.run("train --resume run").errors == "");
+  BOOST_TEST(
+      (read(place / "run/checkpoint.safetensors") == read(place / "whole/checkpoint.safetensors")));
+}
+
 // Closer together they would be one request.
 BOOST_AUTO_TEST_CASE(a_second_one_ends_it_at_once) {
   const Place place;
   Running running(place, kTwoLong);
-  wait_for(place / "run/config.json");
+  wait_for_second_step(place);
   running.send(SIGINT);
   std::this_thread::sleep_for(250ms);
   running.send(SIGINT);
@@ -105,7 +127,7 @@ BOOST_AUTO_TEST_CASE(a_second_one_ends_it_at_once) {
 BOOST_AUTO_TEST_CASE(in_the_last_step_it_leaves_the_final_evaluation) {
   const Place place;
   Running running(place, kTwoLong);
-  wait_for(place / "run/config.json");
+  wait_for_second_step(place);
   running.send(SIGHUP);
   BOOST_TEST(running.wait() == 128 + SIGHUP);
   const std::string said = read(place / "out.txt");

@@ -9,6 +9,8 @@
 
 #include "framework/diverged.hpp"
 #include "framework/storage.hpp"
+#include "tests/cuda_guard.hpp"
+#include "tests/temporary_directory.hpp"
 #include "tools/training.hpp"
 
 namespace vla {
@@ -37,14 +39,17 @@ double resident_bytes() {
   return resident * static_cast<double>(::sysconf(_SC_PAGESIZE));
 }
 
-// The growth of what is in memory over `steps` steps, as a share.
-double growth(Index steps) {
-  Training training(small_training());
+// The growth of what the process has in memory over `steps` steps, as a share. What tensors have on
+// the device must stay as it is.
+double growth(Index steps, const std::string& device = "cpu") {
+  Training training(small_training(device));
   for (Index step = 0; step < steps / 10; ++step) training.step();
   const double before = resident_bytes();
-  const std::size_t live = memory_statistics().live;
+  training.wait();
+  const std::size_t live = memory_statistics(training.device()).live;
   for (Index step = 0; step < steps; ++step) training.step();
-  BOOST_TEST(memory_statistics().live == live);
+  training.wait();
+  BOOST_TEST(memory_statistics(training.device()).live == live);
   return resident_bytes() / before - 1;
 }
 
@@ -90,6 +95,11 @@ BOOST_AUTO_TEST_CASE(a_bad_step_is_skipped_and_the_training_goes_on) {
       table.mutable_value().copy_from(good);
       BOOST_TEST(std::isfinite(training.step().loss.item()));
       BOOST_TEST(training.skipped_steps() == 1);
+      const TemporaryDirectory folder;
+      training.save(folder / "checkpoint");
+      Training resumed(options);
+      resumed.load(folder / "checkpoint");
+      BOOST_TEST(resumed.skipped_steps() == 1);
       options.non_finite = "throw";
       Training refused(options);
       table = refused.all_parameters().front().variable;
@@ -104,11 +114,15 @@ BOOST_AUTO_TEST_SUITE_END()
 // Not a suite that ctest knows: tools/soak runs it.
 BOOST_AUTO_TEST_SUITE(long_leak)
 
-BOOST_AUTO_TEST_CASE(a_hundred_thousand_steps) {
-  const double grown = growth(100'000);
-  BOOST_TEST_MESSAGE("resident memory after 100,000 steps: " << 100 * grown << " % more");
+void check_long(const std::string& device) {
+  const double grown = growth(100'000, device);
+  BOOST_TEST_MESSAGE("resident memory after 100,000 steps on " << device << ": " << 100 * grown
+                                                               << " % more");
   BOOST_TEST(grown < 0.01);
 }
+
+BOOST_AUTO_TEST_CASE(a_hundred_thousand_steps) { check_long("cpu"); }
+BOOST_AUTO_TEST_CASE(a_hundred_thousand_steps_on_a_gpu, NEEDS_CUDA) { check_long("cuda"); }
 
 BOOST_AUTO_TEST_SUITE_END()
 

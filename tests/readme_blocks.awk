@@ -54,6 +54,8 @@ opened && statements && /^#include/ {
   blocks = blocks $0 "\n"
   $0 = ""
 }
+# Of a file that the reader is to make.
+opened && (/^#pragma once/ || /^#include "[a-z_]+\.hpp"/) { $0 = "" }
 { body = body $0 "\n" }
 
 END {

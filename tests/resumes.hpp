@@ -19,6 +19,16 @@ inline std::vector<std::string> model_names() {
   return names;
 }
 
+/// Words of a training that is left in the middle of its second epoch, on files that this writes.
+inline std::string words_with_epochs(const Place& place) {
+  BOOST_REQUIRE_EQUAL(
+      place.run("data --task listops --length 32 --size-above 4 --count 10 --out data --force")
+          .errors,
+      "");
+  return "train --task listops --data data --length 32 --width 16 --heads 2 --layers 1 --hidden 16 "
+         "--batch 4 --warm-up 2 --steps 8 --report-every 3 ";
+}
+
 /// Eight steps at once, twice, and four and four, each in a process of its own: the same bytes.
 inline void check_resumes(const Place& place, const std::string& words) {
   BOOST_TEST_CONTEXT("vla " << words) {

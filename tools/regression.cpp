@@ -21,8 +21,8 @@ namespace vla {
 namespace {
 
 // Those that a model of vectors and its training do not have.
-constexpr std::string_view kOthers[] = {"positions", "tied-head", "precision",
-                                        "graph",     "until",     "checkpoint-every"};
+constexpr std::string_view kOthers[] = {"positions", "tied-head",        "precision", "graph",
+                                        "until",     "checkpoint-every", "keep",      "keep-best"};
 
 VectorModel make_vector_model(const RegressionRun& run) {
   const auto& [task, options, examples] = run;

@@ -66,7 +66,7 @@ Command regression_command(CLI::App& program) {
   app->footer(
       "Example:\n  vla regression --dimensions 8 --points 24 --noise 0.1\n"
       "prints the mean squared error at each place, of the model, of ridge regression and of the\n"
-      "Kalman filter, which is the best there is.");
+      "Kalman filter, which is the best there is. It leaves no run to go on with.");
   const auto request = std::make_shared<Request>();
   auto& [task, options, examples] = request->run;
   add_setting(*app, "dimensions", task.dimensions, "of x")->group("Task");

@@ -68,8 +68,7 @@ void name_too(const fs::path& file, const fs::path& name) {
   fs::remove(link, error);
   fs::create_hard_link(file, link, error);
   if (error) return write_text(name, read_text(file));
-  fs::rename(link, name, error);
-  check(!error, "cannot write ", name.string(), ": ", error.message());
+  rename_file(link, name);
   fs::remove(link, error);  // where both were one file already, the rename did nothing
 }
 

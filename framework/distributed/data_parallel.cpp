@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "framework/cuda/runtime.hpp"
 #include "framework/diverged.hpp"
 
 namespace vla {
@@ -132,6 +133,9 @@ Gradients DataParallel::backward_alone(Tape& tape, const Var& loss, double share
       [this](const Var& parameter, const Tensor& gradient) { take(parameter, gradient); });
   try {
     own = tape.backward(loss, Tensor::full(loss.shape(), share, loss.dtype(), loss.device()));
+    // A GPU tells late what a kernel found: here at the latest, where it can still be NaN for all.
+    if constexpr (kCudaBuild)
+      if (!loss.device().is_cpu()) cuda::synchronize(loss.device());
   } catch (const Diverged& error) {
     if (!options_.nan_for_diverged) throw;
     if (begun_ == buckets_.size())

@@ -7,6 +7,7 @@
 #include "framework/distributed/data_parallel.hpp"
 #include "framework/diverged.hpp"
 #include "framework/ops/arithmetic.hpp"
+#include "framework/ops/pointwise.hpp"
 #include "framework/ops/reduce.hpp"
 #include "framework/ops/shaping.hpp"
 #include "framework/ops/softmax.hpp"
@@ -172,6 +173,32 @@ void one_diverges(const Communicator& ranks, const Words&) {
   }
 }
 
+// A kernel of one rank finds an upstream gradient that is not finite, which a GPU tells later.
+// Words: the device.
+void one_diverges_in_a_kernel(const Communicator& ranks, const Words& words) {
+  const Device device = parse_device(words.at(0), ranks);
+  Rng rng(1);
+  const auto numbers = [&] { return rng.normal({1, 4, 1, 3}, DType::float32).to(device); };
+  const Penalty penalty{.directions = Var(numbers()),
+                        .lambda0 = Var(Tensor::full({1}, 1, DType::float32, device))};
+  for (const bool overlap : {true, false}) {
+    const Var w = Var::parameter(numbers(), "w");
+    DataParallel parallel(ranks, {{"w", w}}, {.overlap = overlap, .nan_for_diverged = true});
+    AdamW adam({{"w", w}}, {.rate = 0.1});
+    for (int step = 0; step < 3; ++step) {
+      const bool refuses = step == 1;
+      Tape tape;
+      const Var y = inverse_penalty(w, penalty).output;
+      Var loss = sum(y);
+      if (refuses && ranks.rank() == 0) loss = loss + sum(sqrt(y - y));  // 0, of infinite slope
+      const Gradients g = parallel.backward(tape, loss, 1.0 / ranks.size());
+      check(std::isnan(sum(Var(g[w])).value().item()) == refuses, "step ", step, ": ", g[w]);
+      adam.step(g, {.non_finite = NonFinite::skip});
+    }
+    check(adam.skipped_steps() == 1, adam.skipped_steps(), " steps skipped");
+  }
+}
+
 // What is refused when all gradients are with the others already ends it, and so does any refusal
 // unless NaN was asked for.
 void one_diverges_late(const Communicator& ranks, const Words&) {
@@ -231,9 +258,13 @@ void time_of_overlap(const Communicator& ranks, const Words&) {
 }  // namespace
 
 RankCases data_parallel_cases() {
-  return {{"sgd_in_float32", sgd_in_float32},       {"adamw_in_float64", adamw_in_float64},
-          {"parts_of_a_model", parts_of_a_model},   {"one_diverges", one_diverges},
-          {"one_diverges_late", one_diverges_late}, {"time_of_overlap", time_of_overlap}};
+  return {{"sgd_in_float32", sgd_in_float32},
+          {"adamw_in_float64", adamw_in_float64},
+          {"parts_of_a_model", parts_of_a_model},
+          {"one_diverges", one_diverges},
+          {"one_diverges_late", one_diverges_late},
+          {"time_of_overlap", time_of_overlap},
+          {"one_diverges_in_a_kernel", one_diverges_in_a_kernel}};
 }
 
 }  // namespace vla
