@@ -109,6 +109,17 @@ bool is_temporary_of(std::string_view name, std::string_view target) {
   return name.empty();
 }
 
+// Writes the pieces to the file, which then takes the place of `path`.
+void fill(TemporaryFile& file, const std::vector<std::span<const std::byte>>& pieces,
+          const std::filesystem::path& path) {
+  int error = 0;
+  for (std::size_t i = 0; i < pieces.size() && error == 0; ++i) error = file.write(pieces[i]);
+  if (error == 0) error = file.sync();
+  if (error == 0) error = file.take_place_of(path);
+  if (error != 0) fail_with_reason("write", path, error);
+  sync_folder_of(path);
+}
+
 // Removes the temporary files of `path` that processes left which were ended while they wrote. In a
 // folder that cannot be listed they stay.
 void remove_stale_temporaries(const std::filesystem::path& path) {
@@ -195,12 +206,13 @@ void replace_file(const std::filesystem::path& path,
                   const std::vector<std::span<const std::byte>>& pieces) {
   remove_stale_temporaries(path);
   TemporaryFile file(path);
-  int error = 0;
-  for (std::size_t i = 0; i < pieces.size() && error == 0; ++i) error = file.write(pieces[i]);
-  if (error == 0) error = file.sync();
-  if (error == 0) error = file.take_place_of(path);
-  if (error != 0) fail_with_reason("write", path, error);
-  sync_folder_of(path);
+  fill(file, pieces, path);
+}
+
+void replace_by_copy(const std::filesystem::path& path, const std::filesystem::path& original) {
+  const std::string text = read_text(original);
+  TemporaryFile file(original);
+  fill(file, {std::as_bytes(std::span(text))}, path);
 }
 
 void write_text(const std::filesystem::path& path, std::string_view text) {

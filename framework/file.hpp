@@ -53,6 +53,10 @@ void replace_file(const std::filesystem::path& path,
 /// The same with a text.
 void write_text(const std::filesystem::path& path, std::string_view text);
 
+/// Makes `path` a copy of `original`, as replace_file does, but the temporary file is one of the
+/// original's: whoever replaces that next clears away what a process left that was ended meanwhile.
+void replace_by_copy(const std::filesystem::path& path, const std::filesystem::path& original);
+
 /// Gives the file another name, in place of what had that name, and brings that to disk. Throws
 /// Error with the system's reason, also if only the folder cannot be brought to disk.
 void rename_file(const std::filesystem::path& path, const std::filesystem::path& name);

@@ -174,7 +174,9 @@ int fail_each_of_keeping(Fault fault, bool copies) {
 // A child saves 1, 2, 3 .., keeps the last two and makes each the best too, and is killed after a
 // while, so many times; each time what is there must be whole and not older than the last that was
 // there. Returns how often a kill left a file half written behind.
-int kill_while_saving(int kills, std::uint64_t seed) {
+int kill_while_saving(int kills, std::uint64_t seed, bool copies) {
+  std::optional<NoLinks> no_links;
+  if (copies) no_links.emplace();
   TemporaryDirectory folder;
   const RunDirectory directory(folder.path());
   const std::filesystem::path path = directory.last_checkpoint();
@@ -198,7 +200,7 @@ int kill_while_saving(int kills, std::uint64_t seed) {
         save(saving);
       }
     }
-    ::usleep(static_cast<useconds_t>(1 + rng.below(15'000)));
+    ::usleep(static_cast<useconds_t>(1 + rng.below(copies ? 45'000 : 15'000)));
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
     if (std::ranges::any_of(files_in(folder.path()), is_half_written)) ++interrupted;
@@ -274,7 +276,7 @@ BOOST_AUTO_TEST_CASE(keeping_a_checkpoint_loses_none_whatever_fails) {
 }
 
 BOOST_AUTO_TEST_CASE(a_process_that_is_killed_leaves_a_whole_file) {
-  BOOST_TEST(kill_while_saving(40, 1) > 0);
+  for (const bool copies : {false, true}) BOOST_TEST(kill_while_saving(40, 1, copies) > 0);
 }
 
 BOOST_AUTO_TEST_CASE(what_somebody_still_writes_is_not_cleared_away) {
@@ -371,9 +373,12 @@ BOOST_AUTO_TEST_SUITE_END()
 BOOST_AUTO_TEST_SUITE(long_durability)
 
 BOOST_AUTO_TEST_CASE(a_thousand_kills) {
-  const int interrupted = kill_while_saving(1000, 2);
-  BOOST_TEST_MESSAGE("1000 kills while saving, " << interrupted << " in the middle of a file");
-  BOOST_TEST(interrupted >= 100);  // or they did not hit what they are for
+  for (const bool copies : {false, true}) {
+    const int interrupted = kill_while_saving(1000, 2, copies);
+    BOOST_TEST_MESSAGE("1000 kills while saving" << (copies ? ", kept as copies: " : ": ")
+                                                 << interrupted << " in the middle of a file");
+    BOOST_TEST(interrupted >= 100);  // or they did not hit what they are for
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

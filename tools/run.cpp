@@ -67,7 +67,7 @@ void name_too(const fs::path& file, const fs::path& name) {
   std::error_code error;
   fs::remove(link, error);
   fs::create_hard_link(file, link, error);
-  if (error) return write_text(name, read_text(file));
+  if (error) return replace_by_copy(name, file);
   rename_file(link, name);
   fs::remove(link, error);  // where both were one file already, the rename did nothing
 }
